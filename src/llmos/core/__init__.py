@@ -1,0 +1,1 @@
+"""Errors, units, configuration, environment, logging and files: standard library only, imported by everything."""

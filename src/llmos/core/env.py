@@ -1,0 +1,77 @@
+"""The process environment, read in this one place. An unknown LLMOS_* name is refused: it is a typing error."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmos.core.errors import UserError
+
+__all__ = ["Environment", "environment"]
+
+_KNOWN = {
+    "LLMOS_CACHE": "folder for compiled models and code (default: $XDG_CACHE_HOME/llmos)",
+    "LLMOS_CC": "C++ compiler to use in place of the bundled one, with its arguments",
+    "LLMOS_HUB_ENDPOINT": "address of a Hugging Face compatible hub (default: HF_ENDPOINT, then the public one)",
+    "LLMOS_LOG": "log level: debug, info, warning (default), error",
+    "LLMOS_OFFLINE": "1: never use the network",
+    "LLMOS_TARGET": "instruction set to compile for: portable, x86-64-v3, x86-64-v4 (default: the best of this machine)",
+    "LLMOS_TEST_DATA": "folder with the test suite's data",
+    "LLMOS_THREADS": "threads to use (default: the cores that this process may use)",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What the environment says. Fields are None where a variable is unset."""
+
+    cache: Path
+    cc: str | None = None
+    hub_endpoint: str | None = None
+    log: str = "warning"
+    offline: bool = False
+    target: str | None = None
+    test_data: Path | None = None
+    threads: int | None = None
+
+
+def environment(variables: Mapping[str, str] = os.environ) -> Environment:
+    """The settings in `variables`. Raises UserError for an unknown LLMOS_* name or a value that cannot be used."""
+    for name in variables:
+        if name.startswith("LLMOS_") and name not in _KNOWN:
+            near = difflib.get_close_matches(name, _KNOWN, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(_KNOWN)}"
+            raise UserError(f"environment variable {name} is not known to LLMOS: {hint}")
+    test_data = variables.get("LLMOS_TEST_DATA")
+    return Environment(
+        cache=_cache(variables),
+        cc=variables.get("LLMOS_CC") or None,
+        hub_endpoint=variables.get("LLMOS_HUB_ENDPOINT") or variables.get("HF_ENDPOINT") or None,
+        log=_log_level(variables.get("LLMOS_LOG") or "warning"),
+        offline=(variables.get("LLMOS_OFFLINE") or "0") not in ("0", "false", "no"),
+        target=variables.get("LLMOS_TARGET") or None,
+        test_data=Path(test_data) if test_data else None,
+        threads=_threads(variables.get("LLMOS_THREADS")),
+    )
+
+
+def _cache(variables: Mapping[str, str]) -> Path:
+    if variables.get("LLMOS_CACHE"):
+        return Path(variables["LLMOS_CACHE"])
+    base = variables.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "llmos"
+
+
+def _log_level(text: str) -> str:
+    if text.lower() not in ("debug", "info", "warning", "error"):
+        raise UserError(f"LLMOS_LOG is {text!r}; allowed: debug, info, warning, error")
+    return text.lower()
+
+
+def _threads(text: str | None) -> int | None:
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"LLMOS_THREADS is {text!r}; it must be a whole number of at least 1")
+    return int(text)

@@ -1,0 +1,90 @@
+"""Files that are whole or absent: written beside their destination, flushed, then renamed."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from llmos.core.errors import ResourceError, UserError
+
+__all__ = ["atomic_directory", "atomic_write", "make_directory", "sha256_file"]
+
+
+def make_directory(path: Path) -> Path:
+    """The directory, created with its parents. Raises UserError where it may not be written."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _explain(error, path) from error
+    return path
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """A binary file open for writing that appears at `path` only when the block ends without an exception.
+
+    Raises UserError where the folder cannot be written and ResourceError where the disk is full.
+    """
+    path = Path(path)
+    make_directory(path.parent)
+    temporary = None
+    try:
+        fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        with os.fdopen(fd, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        if error.filename not in (None, temporary, str(path), str(path.parent)):
+            raise
+        raise _explain(error, path) from error
+    finally:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+@contextmanager
+def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
+    """A temporary directory that takes the place of `path` when the block ends without an exception."""
+    path = Path(path)
+    make_directory(path.parent)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    try:
+        yield temporary
+        os.chmod(temporary, 0o777 & ~_umask())
+        if path.exists():
+            old = temporary.with_suffix(".old")
+            path.rename(old)
+            temporary.rename(path)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(path)
+    except OSError as error:
+        raise _explain(error, path) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sha256_file(path: str | os.PathLike) -> str:
+    """Hex digest of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _explain(error: OSError, path: Path) -> Exception:
+    if error.errno in (28, 122):  # ENOSPC, EDQUOT
+        return ResourceError(f"no space left to write {path}: free some disk, or set LLMOS_CACHE to another folder")
+    return UserError(f"cannot write {path}: {error.strerror or error}; choose a folder that you may write (LLMOS_CACHE)")

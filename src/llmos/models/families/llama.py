@@ -1,0 +1,94 @@
+"""Llama 1 to 3. Reference: transformers `modeling_llama.py`; papers arXiv:2302.13971, arXiv:2407.21783."""
+
+from llmos.core.errors import UserError
+from llmos.models.fields import Fields
+from llmos.models.source import Source
+from llmos.models.spec import Attention, Layer, Llama3Scaling, Mlp, Norm, Rope, Spec
+
+MODEL_TYPE = "llama"
+ARCHITECTURE = "LlamaForCausalLM"
+IGNORED = frozenset({"attention_dropout", "initializer_range", "pretraining_tp"})
+PREFIXES = ("",)
+UNUSED = (r".*\.rotary_emb\.inv_freq",)
+WEIGHTS = {
+    "embed": Source("model.embed_tokens.weight"),
+    "norm": Source("model.norm.weight"),
+    "head": Source("lm_head.weight"),
+    "layer.{i}.norm1": Source("model.layers.{i}.input_layernorm.weight"),
+    "layer.{i}.q": Source("model.layers.{i}.self_attn.q_proj.weight"),
+    "layer.{i}.k": Source("model.layers.{i}.self_attn.k_proj.weight"),
+    "layer.{i}.v": Source("model.layers.{i}.self_attn.v_proj.weight"),
+    "layer.{i}.o": Source("model.layers.{i}.self_attn.o_proj.weight"),
+    "layer.{i}.q.bias": Source("model.layers.{i}.self_attn.q_proj.bias"),
+    "layer.{i}.k.bias": Source("model.layers.{i}.self_attn.k_proj.bias"),
+    "layer.{i}.v.bias": Source("model.layers.{i}.self_attn.v_proj.bias"),
+    "layer.{i}.o.bias": Source("model.layers.{i}.self_attn.o_proj.bias"),
+    "layer.{i}.norm2": Source("model.layers.{i}.post_attention_layernorm.weight"),
+    "layer.{i}.gate": Source("model.layers.{i}.mlp.gate_proj.weight"),
+    "layer.{i}.up": Source("model.layers.{i}.mlp.up_proj.weight"),
+    "layer.{i}.down": Source("model.layers.{i}.mlp.down_proj.weight"),
+    "layer.{i}.gate.bias": Source("model.layers.{i}.mlp.gate_proj.bias"),
+    "layer.{i}.up.bias": Source("model.layers.{i}.mlp.up_proj.bias"),
+    "layer.{i}.down.bias": Source("model.layers.{i}.mlp.down_proj.bias"),
+}
+
+
+def spec(c: Fields) -> Spec:
+    """The spec of a Llama config."""
+    width, heads = c.integer("hidden_size"), c.integer("num_attention_heads")
+    bias = c.flag("attention_bias", False)
+    norm = Norm(kind="rms", eps=c.number("rms_norm_eps"))
+    layer = Layer(
+        norm=norm,
+        attention=Attention(
+            heads=heads,
+            kv_heads=c.integer("num_key_value_heads", heads),
+            head_dim=c.integer("head_dim", width // heads),
+            qkv_bias=bias,
+            out_bias=bias,
+            rope=rope(c),
+        ),
+        mlp=Mlp(
+            hidden=c.integer("intermediate_size"),
+            act=c.choice("hidden_act", {"silu": "silu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}),
+            gated=True,
+            bias=c.flag("mlp_bias", False),
+        ),
+    )
+    return Spec(
+        family=MODEL_TYPE,
+        width=width,
+        vocab=c.integer("vocab_size"),
+        context=c.integer("max_position_embeddings"),
+        layers=(layer,) * c.integer("num_hidden_layers"),
+        norm=norm,
+        tied=c.flag("tie_word_embeddings", False),
+    )
+
+
+def rope(c: Fields) -> Rope:
+    """Rope as transformers 4 (rope_theta, rope_scaling) and 5 (rope_parameters) write it."""
+    theta = c.number("rope_theta", 10000.0)
+    scaling, parameters = c.table("rope_scaling"), c.table("rope_parameters")
+    table = parameters or scaling
+    if table is None:
+        return Rope(theta=theta)
+    theta = table.number("rope_theta", theta)
+    kind = table.raw.get("rope_type", table.raw.get("type", "default"))
+    table.read |= {"rope_type", "type"}
+    if kind == "default":
+        out = Rope(theta=theta)
+    elif kind == "linear":
+        out = Rope(theta=theta, linear_factor=table.number("factor"))
+    elif kind == "llama3":
+        scaled = Llama3Scaling(
+            factor=table.number("factor"),
+            low_freq_factor=table.number("low_freq_factor"),
+            high_freq_factor=table.number("high_freq_factor"),
+            original_context=table.integer("original_max_position_embeddings"),
+        )
+        out = Rope(theta=theta, llama3=scaled)
+    else:
+        raise UserError(f"{table.where}: rope_type {kind!r} is not supported; understood: default, linear, llama3")
+    table.refuse_unread(frozenset(), "rope")
+    return out

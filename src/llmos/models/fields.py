@@ -1,0 +1,67 @@
+"""A config.json that knows which of its fields were read, so that none is ignored by accident."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from llmos.core.errors import UserError
+
+__all__ = ["Fields"]
+
+_MISSING = object()
+
+
+class Fields:
+    """Checked access to a raw config. Every accessor marks the field as understood."""
+
+    def __init__(self, raw: Mapping[str, Any], where: str = "config"):
+        self.raw, self.where, self.read = dict(raw), where, set()
+
+    def integer(self, name: str, default: Any = _MISSING) -> int:
+        return self._get(name, (int,), default)
+
+    def number(self, name: str, default: Any = _MISSING) -> float:
+        return float(self._get(name, (int, float), default))
+
+    def flag(self, name: str, default: Any = _MISSING) -> bool:
+        return self._get(name, (bool,), default)
+
+    def choice(self, name: str, allowed: Mapping[str, str], default: Any = _MISSING) -> str:
+        """The field's value translated by `allowed`; any other value is refused by name."""
+        value = self._get(name, (str,), default)
+        if value not in allowed:
+            raise UserError(f"{self.where}: {name} is {value!r}; understood: {', '.join(sorted(allowed))}")
+        return allowed[value]
+
+    def table(self, name: str) -> "Fields | None":
+        """A nested object, or None where it is absent or null."""
+        value = self._get(name, (dict, type(None)), None)
+        return None if value is None else Fields(value, f"{self.where}.{name}")
+
+    def expect(self, name: str, *allowed: Any) -> None:
+        """The field, where present, must have one of the values that leave the mathematics as we compute it."""
+        self.read.add(name)
+        if name in self.raw and self.raw[name] not in allowed:
+            raise UserError(
+                f"{self.where}: {name} = {self.raw[name]!r} is not supported; understood: {', '.join(map(repr, allowed))}"
+            )
+
+    def refuse_unread(self, ignored: frozenset[str], family: str) -> None:
+        """Raise UserError naming every field that nothing read and that is not known to leave the mathematics alone."""
+        unread = sorted(self.raw.keys() - self.read - ignored)
+        if unread:
+            raise UserError(
+                f"{self.where}: {family} fields that are not understood and may change the model: {', '.join(unread)}; "
+                "remove them if they mean nothing, or ask for support"
+            )
+
+    def _get(self, name: str, types: tuple[type, ...], default: Any) -> Any:
+        self.read.add(name)
+        value = self.raw.get(name, _MISSING)
+        if value is _MISSING or (value is None and default is not _MISSING and type(None) not in types):
+            if default is _MISSING:
+                raise UserError(f"{self.where}: {name} is missing")
+            return default
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            wanted = " or ".join(t.__name__ for t in types)
+            raise UserError(f"{self.where}: {name} must be {wanted}, not {value!r}")
+        return value

@@ -1,0 +1,103 @@
+// The step ABI: the one native call of the engine and its data.             Prose and invariants: docs/step_abi.md
+//
+// Plain C, so that Python (ctypes), C and C++ use the same header. Structures only ever grow at the end: a caller fills in
+// `abi_version` and `struct_bytes`, the callee refuses a newer version and reads only the bytes that are there.
+#ifndef LLMOS_STEP_H_
+#define LLMOS_STEP_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LLMOS_ABI_VERSION 1
+#define LLMOS_PAGE_TOKENS 32  // positions in one KV page; attention splits at multiples of it
+
+enum LlmosStatus {
+  LLMOS_OK = 0,
+  LLMOS_BAD_ABI = 1,       // abi_version or struct_bytes not understood
+  LLMOS_BAD_TOKEN = 2,     // a token id outside 0 .. vocab-1
+  LLMOS_BAD_POSITION = 3,  // a position outside 0 .. context-1, or without a page in its block table
+  LLMOS_BAD_PAGE = 4,      // a page number outside the pool
+  LLMOS_BAD_SHAPE = 5,     // counts negative, over the workspace, or rows outside the batch
+  LLMOS_UNSUPPORTED = 6    // a feature (adapters, collectives, encoder) that this code was not compiled with
+};
+
+// How one output row is turned into a token. Randomness is a counter hash of (seed, counter), never state.
+typedef struct LlmosSampling {
+  float temperature;         // 0: the largest logit, ties to the smallest id
+  float top_p;               // 1: off
+  float min_p;               // 0: off
+  float repetition_penalty;  // 1: off; divides positive and multiplies negative logits of ids seen (arXiv:1909.05858)
+  float presence_penalty;    // 0: off; subtracted once from ids in the continuation
+  float frequency_penalty;   // 0: off; subtracted once per occurrence in the continuation
+  int32_t top_k;             // 0: off
+  int32_t n_history;         // ids in `history`
+  int32_t n_prompt;          // how many of them are the prompt
+  int32_t n_bias;            // entries of bias_ids and bias_values
+  uint64_t seed;
+  uint64_t counter;          // absolute position of the token to be drawn
+  const int32_t* history;    // prompt and continuation so far; may be NULL when no penalty is on
+  const int32_t* bias_ids;
+  const float* bias_values;  // added to the logits
+} LlmosSampling;
+
+// What stays the same from step to step.
+typedef struct LlmosModel {
+  uint32_t abi_version;   // LLMOS_ABI_VERSION
+  uint32_t struct_bytes;  // sizeof(LlmosModel)
+  const uint8_t* weights; // packed weights, 64-byte aligned; layout fixed when the code was generated
+  uint64_t weights_bytes;
+  uint8_t* kv;            // page pool, 64-byte aligned: n_pages * llmos_page_bytes()
+  int32_t n_pages;
+  int32_t context;        // positions that rope tables (and this instance) reach
+  const float* rope;      // for each rope table r: cos [context][d/2] then sin [context][d/2], tables one after another
+  uint8_t* workspace;     // llmos_workspace_bytes(max_tokens, max_outputs), 64-byte aligned, zeroed once
+  int32_t max_tokens;     // largest n_tokens of a step
+  int32_t max_outputs;    // largest n_outputs of a step
+  void* pool;             // threads, from llmos_pool_create
+} LlmosModel;
+
+// One step: any mixture of prefill chunks and decode tokens of any sequences.
+typedef struct LlmosStep {
+  uint32_t abi_version;
+  uint32_t struct_bytes;
+  int32_t n_tokens;               // T: rows of the batch
+  int32_t n_sequences;            // S: rows of the block table
+  int32_t max_pages;              // columns of the block table
+  int32_t n_outputs;              // O: rows whose scores are wanted
+  const int32_t* token_ids;       // [T]
+  const int32_t* positions;       // [T] absolute position in its sequence; tokens of a sequence in rising order
+  const int32_t* sequence;        // [T] row of the block table
+  const int32_t* block_table;     // [S][max_pages] page of positions 32 p .. 32 p + 31
+  const int32_t* output_rows;     // [O] index into the batch
+  float* logits;                  // [O][vocab], or NULL: not wanted
+  const LlmosSampling* sampling;  // [O], or NULL: draw nothing
+  int32_t* sampled;               // [O], needed with sampling
+  float* sampled_logprob;         // [O] log-probability of the drawn token in the model's own distribution, or NULL
+  int32_t n_top;                  // alternatives wanted per output, 0 for none
+  int32_t* top_ids;               // [O][n_top], most likely first, ties to the smallest id
+  float* top_logprobs;            // [O][n_top]
+  const int32_t* score_ids;       // [O] ids to score, or NULL; negative: skip
+  float* score_logprobs;          // [O]
+  const uint32_t* logit_mask;     // [O][(vocab + 31) / 32] bit set = allowed, or NULL: all allowed
+  const void* adapters;           // reserved for low-rank adapters per token; must be NULL in version 1
+  const void* collectives;        // reserved for tensor-parallel groups; must be NULL in version 1
+  const void* encoder;            // reserved for encoder input and cross-attention pages; must be NULL in version 1
+} LlmosStep;
+
+// Exported by every compiled model.
+uint32_t llmos_abi_version(void);
+uint64_t llmos_weights_bytes(void);
+uint64_t llmos_page_bytes(void);
+uint64_t llmos_workspace_bytes(int32_t max_tokens, int32_t max_outputs);
+void* llmos_pool_create(int32_t n_threads);  // NULL when the threads cannot be started
+void llmos_pool_destroy(void* pool);
+int32_t llmos_step(const LlmosModel* model, const LlmosStep* step);  // LlmosStatus
+
+#ifdef __cplusplus
+}
+#endif
+#endif  // LLMOS_STEP_H_
