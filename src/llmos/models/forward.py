@@ -6,6 +6,7 @@ V vocabulary, O output rows. `w` maps parameter names (see `shapes`) to arrays; 
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from llmos.models.spec import Attention, Layer, Mlp, Norm, Spec
@@ -37,12 +38,12 @@ def forward(ops: Any, spec: Spec, w: Mapping[str, Any], tokens: Any, positions: 
     if spec.learned_positions:
         x_TD = ops.add(x_TD, ops.rows(w["position"], positions))
     for i, layer in enumerate(spec.layers):
-        x_TD = block(ops, layer, i, _Scope(w, f"layer.{i}."), x_TD, positions)
+        x_TD = ops.layer(i, partial(block, ops, layer, i, _Scope(w, f"layer.{i}."), positions), x_TD)
     x_OD = normalise(ops, spec.norm, _Scope(w, ""), "norm", ops.select_outputs(x_TD))
     return ops.linear(x_OD, w["embed" if spec.tied else "head"], None)
 
 
-def block(ops: Any, layer: Layer, index: int, p: _Scope, x_TD: Any, positions: Any) -> Any:
+def block(ops: Any, layer: Layer, index: int, p: _Scope, positions: Any, x_TD: Any) -> Any:
     x_TD = ops.add(x_TD, attention(ops, layer.attention, index, p, normalise(ops, layer.norm, p, "norm1", x_TD), positions))
     return ops.add(x_TD, mlp(ops, layer.mlp, p, normalise(ops, layer.norm, p, "norm2", x_TD)))
 

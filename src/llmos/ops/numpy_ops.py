@@ -22,6 +22,9 @@ class NumpyOps:
     def __init__(self, outputs: Sequence[int] | None = None):
         self.outputs = outputs
 
+    def layer(self, index, block, x):
+        return block(x)
+
     def rows(self, table, ids):
         return table[np.asarray(ids)]
 
