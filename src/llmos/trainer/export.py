@@ -1,0 +1,51 @@
+"""The finished model as a Hugging Face folder: what transformers, `llmos run` and everyone else load."""
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from llmos.core.files import atomic_directory
+from llmos.models import Spec, sources
+from llmos.trainer.recipe import Recipe
+from llmos.trainer.tokenizer import open_tokenizer
+
+__all__ = ["export_model"]
+
+
+def export_model(recipe: Recipe, spec: Spec, w: dict[str, Tensor], tokenizer: Path, dtype: torch.dtype = torch.bfloat16) -> Path:
+    """Writes `folder/model`, replacing an older one as a whole, and returns its path."""
+    folder = recipe.folder / "model"
+    stop = [open_tokenizer(tokenizer).token_to_id(token) for token in recipe.tokenizer.stop]
+    config = dict(recipe.model) | {"dtype": str(dtype).removeprefix("torch."), "bos_token_id": stop[0], "eos_token_id": stop[0]}
+    generation = {"bos_token_id": stop[0], "eos_token_id": stop, "do_sample": True, "temperature": 0.8, "top_p": 0.95}
+    with atomic_directory(folder) as temporary:
+        save_file(checkpoint_tensors(spec, w, dtype), temporary / "model.safetensors", metadata={"format": "pt"})
+        (temporary / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        (temporary / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n", encoding="utf-8")
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            if (tokenizer / name).exists():
+                shutil.copy(tokenizer / name, temporary / name)
+    return folder
+
+
+def checkpoint_tensors(spec: Spec, w: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """The parameters under their family's names, stacked and transposed as the family stores them."""
+    out: dict[str, Tensor] = {}
+    for name, source in sources(spec).items():
+        if source.name in out:
+            continue
+        parts = [_sibling(name, part) for part in source.among] or [name]
+        value = torch.cat([w[part].detach() for part in parts])
+        out[source.name] = (value.T if source.transpose else value).to(dtype).contiguous()
+    return out
+
+
+def _sibling(name: str, part: str) -> str:
+    """The full name of a parameter stacked with `name`: `part` may be given without the layer in front."""
+    if name.startswith("layer.") and not part.startswith("layer."):
+        return ".".join(name.split(".")[:2]) + "." + part
+    return part.replace("{i}", name.split(".")[1]) if name.startswith("layer.") else part
