@@ -1,0 +1,59 @@
+# What a developer types. `make help` lists it. PYTHON names the interpreter that .venv is made from.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+PROMPT ?= Once upon a time
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-full check bench docs clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+run: $(VENV)/.warm ## install LLMOS into .venv and let the embedded model tell a story
+	@$(BIN)/llmos run "$(PROMPT)"
+
+test: $(VENV)/.dev ## fast tests
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-full: $(VENV)/.dev $(VENV)/.docs ## every test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.dev ## lint, formatting, types, tests of the code's shape
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -m "not slow" tests/guard tests/core tests/cli
+
+bench: $(VENV)/.warm ## times and speeds, as JSON on stdout
+	$(BIN)/python benchmarks/run.py
+
+docs: $(VENV)/.docs ## the documentation site, into site/
+	$(BIN)/mkdocs build --strict
+
+clean: ## remove .venv and everything built
+	rm -rf $(VENV) site build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+# Stamps: pip runs only when what is to be installed has changed, so that a second `make run` starts at once.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "LLMOS needs Python 3.11 or newer, not " + sys.version.split()[0] + ": make PYTHON=python3.12 run")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.base: pyproject.toml $(VENV)/.made
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.base
+	$(PIP) --editable '.[docs]'
+	@touch $@
+
+$(VENV)/.warm: $(VENV)/.base
+	@$(BIN)/llmos doctor --warm
+	@touch $@
