@@ -45,7 +45,6 @@ def checkpoint_tensors(spec: Spec, w: dict[str, Tensor], dtype: torch.dtype) -> 
 
 
 def _sibling(name: str, part: str) -> str:
-    """The full name of a parameter stacked with `name`: `part` may be given without the layer in front."""
-    if name.startswith("layer.") and not part.startswith("layer."):
-        return ".".join(name.split(".")[:2]) + "." + part
-    return part.replace("{i}", name.split(".")[1]) if name.startswith("layer.") else part
+    """The full name of the parameter `part` that is stacked with `name`: same layer, same kind (weight or bias)."""
+    layer = "".join(f"{piece}." for piece in name.split(".")[:2]) if name.startswith("layer.") else ""
+    return layer + part + (".bias" if name.endswith(".bias") else "")
