@@ -1,0 +1,52 @@
+"""From a spec to the planned graph: trace, then every pass of the pipeline, checked after each."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from llmos.compiler.graph import Graph, check, text
+from llmos.compiler.passes import PIPELINE
+from llmos.compiler.trace import trace
+from llmos.core.errors import UserError
+from llmos.core.files import atomic_write
+from llmos.models import Spec
+
+__all__ = ["FORMATS", "Options", "build_graph"]
+
+FORMATS = ("float32", "bf16", "int8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """weights: format of the matrices; kv: format of stored keys and values."""
+
+    weights: Literal["float32", "bf16", "int8"] = "float32"
+    kv: Literal["float32", "bf16", "int8"] = "float32"
+
+    def __post_init__(self):
+        for name in ("weights", "kv"):
+            if getattr(self, name) not in FORMATS:
+                raise UserError(f"{name} format {getattr(self, name)!r} is not known; allowed: {', '.join(FORMATS)}")
+
+
+def build_graph(spec: Spec, options: Options, *, dump: Path | None = None) -> Graph:
+    """The planned graph of a spec. dump: folder that receives the graph as text after the trace and after each pass."""
+    graph = trace(spec)
+    ropes = {}
+    for layer in spec.layers:
+        if layer.attention.rope is not None:
+            ropes.setdefault((layer.attention.rope, layer.attention.head_dim), len(ropes))
+    facts = {**graph.facts, "weights": options.weights, "kv": options.kv, "ropes": len(ropes)}
+    graph = replace(graph, facts=facts)
+    _dump(graph, dump, 0, "trace")
+    for i, run in enumerate(PIPELINE, start=1):
+        graph = run(graph)
+        check(graph)
+        _dump(graph, dump, i, run.__name__)
+    return graph
+
+
+def _dump(graph: Graph, folder: Path | None, number: int, name: str) -> None:
+    if folder is not None:
+        with atomic_write(folder / f"{number:02}-{name}.txt") as file:
+            file.write(text(graph).encode())

@@ -1,0 +1,156 @@
+"""The graph: typed SSA nodes over symbolic sizes, one block of nodes per distinct kind of layer.
+
+Rows are symbolic: `T` tokens of the step or `O` output rows; widths are numbers. A value is named `%n` inside its block; a
+block reads `%x` and gives `%n` of its last node. Parameters are named as in `models.shapes`, inside a layer block without
+the `layer.{i}.`. Since equal layers share a block, compile time does not grow with depth.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+__all__ = ["Block", "Graph", "Node", "OPS", "check", "dumps", "from_dict", "graph_hash", "text"]
+
+# Operation -> (number of value operands, meaning). None: any number.
+OPS = {
+    "embed": (0, "rows of the packed embedding table for the step's token ids"),
+    "position": (0, "rows of the learned position table for the step's positions"),
+    "scale": (1, "x times a constant"),
+    "add": (2, "elementwise sum"),
+    "mul": (2, "elementwise product"),
+    "rms_norm": (1, "x / rms(x) * scale"),
+    "layer_norm": (1, "(x - mean) / std * scale + bias"),
+    "linear": (1, "x W^T + bias"),
+    "rope": (1, "rotary positions on the heads of x"),
+    "attention": (3, "causal attention of q over the sequence's keys and values"),
+    "act": (1, "activation"),
+    "gated_act": (1, "act(first half) times second half of each row"),
+    "append_attend": (1, "rope, store keys and values, attend: of rows that hold q, k and v side by side"),
+    "quantize": (1, "rows in the activation format of a weight format"),
+    "select_outputs": (1, "the rows whose scores are wanted"),
+    "add_linear": (2, "second operand plus linear of the first"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One operation: `out` = op(`inputs`, `params`, `attrs`), a matrix of `rows` (T or O) by `width`."""
+
+    op: str
+    out: str
+    inputs: tuple[str, ...]
+    rows: str
+    width: int
+    params: tuple[str, ...] = ()
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Nodes in execution order. shapes: every parameter that they read. fused: parameter made of others -> those, stacked."""
+
+    nodes: tuple[Node, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+    fused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def result(self) -> Node:
+        return self.nodes[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """prologue, then `kinds[k]` for each k in `layers`, then epilogue. facts: vocabulary, width, formats, rope tables."""
+
+    prologue: Block
+    kinds: tuple[Block, ...]
+    layers: tuple[int, ...]
+    epilogue: Block
+    facts: Mapping[str, Any]
+    buffers: Mapping[str, Any] = field(default_factory=dict)  # filled by plan_memory
+
+    def blocks(self) -> Iterator[tuple[str, Block]]:
+        """The blocks with their names."""
+        yield "prologue", self.prologue
+        for i, block in enumerate(self.kinds):
+            yield f"kind{i}", block
+        yield "epilogue", self.epilogue
+
+    def map_blocks(self, change) -> "Graph":
+        """The same graph with every block changed by `change(block)`."""
+        return replace(
+            self,
+            prologue=change(self.prologue),
+            kinds=tuple(change(block) for block in self.kinds),
+            epilogue=change(self.epilogue),
+        )
+
+
+def check(graph: Graph) -> None:
+    """Assert the invariants that every pass must keep."""
+    assert set(graph.layers) == set(range(len(graph.kinds))), f"layers {graph.layers} do not use all kinds"
+    for name, block in graph.blocks():
+        widths: dict[str, int] = {} if name == "prologue" else {"%x": graph.facts["width"]}
+        for node in block.nodes:
+            assert node.op in OPS, f"{name}: unknown operation {node.op}"
+            assert len(node.inputs) == OPS[node.op][0], f"{name}: {node.op} takes {OPS[node.op][0]} values, has {node.inputs}"
+            assert node.out not in widths, f"{name}: {node.out} is assigned twice"
+            assert node.rows in ("T", "O") and node.width > 0, f"{name}: {node.out} has no shape"
+            for value in node.inputs:
+                assert value in widths, f"{name}: {node.op} reads {value} before it exists"
+            for parameter in node.params:
+                assert parameter in block.shapes, f"{name}: {node.op} reads unknown parameter {parameter}"
+            if node.op in ("linear", "add_linear"):
+                rows, columns = block.shapes[node.params[0]]
+                assert (rows, columns) == (node.width, node.attrs["in"]), f"{name}: {node.out} does not fit {node.params[0]}"
+            widths[node.out] = node.width
+
+
+def to_dict(graph: Graph) -> dict[str, Any]:
+    """Plain data, the form stored in a bundle."""
+    return json.loads(json.dumps(asdict(graph)))
+
+
+def from_dict(raw: Mapping[str, Any]) -> Graph:
+    """The graph that `to_dict` wrote."""
+
+    def block(b):
+        nodes = tuple(
+            Node(**{**n, "inputs": tuple(n["inputs"]), "params": tuple(n["params"])}) for n in b["nodes"]
+        )
+        shapes = {name: tuple(shape) for name, shape in b["shapes"].items()}
+        return Block(nodes=nodes, shapes=shapes, fused={name: tuple(parts) for name, parts in b["fused"].items()})
+
+    return Graph(
+        prologue=block(raw["prologue"]),
+        kinds=tuple(block(b) for b in raw["kinds"]),
+        layers=tuple(raw["layers"]),
+        epilogue=block(raw["epilogue"]),
+        facts=raw["facts"],
+        buffers=raw["buffers"],
+    )
+
+
+def dumps(graph: Graph) -> str:
+    """Canonical JSON: equal graphs give equal text."""
+    return json.dumps(to_dict(graph), sort_keys=True, separators=(",", ":"))
+
+
+def graph_hash(graph: Graph) -> str:
+    """SHA-256 of the canonical JSON."""
+    return hashlib.sha256(dumps(graph).encode()).hexdigest()
+
+
+def text(graph: Graph) -> str:
+    """The graph for reading: a line per node."""
+    lines = [f"# layers: {len(graph.layers)} of {len(graph.kinds)} kind(s)  facts: {json.dumps(graph.facts, sort_keys=True)}"]
+    for name, block in graph.blocks():
+        lines.append(f"\n{name}(%x):" if name != "prologue" else f"{name}():")
+        for n in block.nodes:
+            operands = ", ".join([*n.inputs, *n.params])
+            attrs = " ".join(f"{k}={json.dumps(v)}" for k, v in sorted(n.attrs.items()))
+            lines.append(f"  {n.out}: {n.dtype}[{n.rows}, {n.width}] = {n.op}({operands}) {attrs}".rstrip())
+    return "\n".join(lines) + "\n"

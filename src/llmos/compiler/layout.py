@@ -1,0 +1,60 @@
+"""Where every parameter lies in the packed weights: fixed by graph and formats, known to the code and to the packer alike."""
+
+import math
+from dataclasses import dataclass
+
+from llmos.compiler.graph import Block, Graph
+
+__all__ = ["Section", "layout", "packed_matrix_bytes"]
+
+_ALIGN = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One parameter. parts: the model's parameters stacked in it; format: float32, bf16, int8 (packed) or plain (float32 rows)."""
+
+    name: str
+    parts: tuple[str, ...]
+    shape: tuple[int, ...]
+    format: str
+    offset: int
+    n_bytes: int
+
+
+def layout(graph: Graph) -> list[Section]:
+    """The sections in file order. Offsets are multiples of 64; a tied head is the embedding's section."""
+    sections: list[Section] = []
+    offset = 0
+    for prefix, block in _instances(graph):
+        for name, shape in block.shapes.items():
+            full = prefix + name
+            if any(section.name == full for section in sections[:2]):
+                continue  # the tied table, met again in the epilogue
+            format = graph.facts["weights"] if _is_matrix(block, name) else "plain"
+            parts = tuple(prefix + part for part in block.fused.get(name, (name,)))
+            n_bytes = packed_matrix_bytes(*shape, format) if format != "plain" else 4 * math.prod(shape)
+            sections.append(Section(name=full, parts=parts, shape=shape, format=format, offset=offset, n_bytes=n_bytes))
+            offset += -(-n_bytes // _ALIGN) * _ALIGN
+    return sections
+
+
+def packed_matrix_bytes(rows: int, columns: int, format: str) -> int:
+    """Bytes of a packed (rows, columns) matrix: docs/step_abi.md, Numbers."""
+    blocks = -(-rows // 16)
+    if format == "float32":
+        return blocks * columns * 64
+    if format == "bf16":
+        return blocks * -(-columns // 2) * 64
+    return blocks * -(-columns // 32) * 544
+
+
+def _instances(graph: Graph):
+    yield "", graph.prologue
+    for i, kind in enumerate(graph.layers):
+        yield f"layer.{i}.", graph.kinds[kind]
+    yield "", graph.epilogue
+
+
+def _is_matrix(block: Block, name: str) -> bool:
+    return any(node.op in ("linear", "add_linear", "embed") and node.params[0] == name for node in block.nodes)

@@ -1,0 +1,34 @@
+"""Gives every matrix its number format, and puts activations into the format that it multiplies with."""
+
+from dataclasses import replace
+
+from llmos.compiler.graph import Block, Graph, Node
+from llmos.compiler.passes.rewrite import rebuild
+
+__all__ = ["choose_formats"]
+
+
+def choose_formats(graph: Graph) -> Graph:
+    """Annotates linear and embed nodes with `format`; for bf16 and int8 inserts quantize nodes, one per value."""
+    weights = graph.facts["weights"]
+    return graph.map_blocks(lambda block: _format(block, weights))
+
+
+def _format(block: Block, weights: str) -> Block:
+    nodes: list[Node] = []
+    quantized: dict[str, str] = {}
+    for node in block.nodes:
+        if node.op in ("linear", "add_linear"):
+            value = node.inputs[0]
+            if weights != "float32" and value not in quantized:
+                quantized[value] = f"{value}.q"
+                width = node.attrs["in"]
+                nodes.append(
+                    Node(op="quantize", out=quantized[value], inputs=(value,), rows=node.rows, width=width, dtype=weights)
+                )
+            inputs = (quantized.get(value, value), *node.inputs[1:])
+            node = replace(node, inputs=inputs, attrs={**node.attrs, "format": weights})
+        elif node.op == "embed":
+            node = replace(node, attrs={**node.attrs, "format": weights})
+        nodes.append(node)
+    return rebuild(block, nodes)

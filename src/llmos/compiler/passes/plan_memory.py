@@ -1,0 +1,85 @@
+"""Places every value in one workspace: first fit over lifetimes, in bytes per row, so that no size need be known.
+
+Slot 0 of the token region is the residual stream `%x`, read and left there by every block. A value whose operand dies with
+it takes the operand's place where the operation works in place. Rows are padded to 64 bytes.
+"""
+
+from dataclasses import dataclass, replace
+
+from llmos.compiler.graph import Block, Graph, Node
+
+__all__ = ["plan_memory", "row_bytes"]
+
+_IN_PLACE = {"add": 0, "scale": 0, "act": 0, "add_linear": 1}  # operation -> operand whose place the result may take
+
+
+@dataclass
+class _Slot:
+    offset: int
+    n_bytes: int
+    free_after: int  # index of the last node that reads it
+
+
+def row_bytes(node_dtype: str, width: int) -> int:
+    """Bytes of one row of a value, padded to 64."""
+    if node_dtype == "bf16":
+        n_bytes = 2 * (width + width % 2)
+    elif node_dtype == "int8":
+        n_bytes = 40 * -(-width // 32)
+    else:
+        n_bytes = 4 * width
+    return -(-n_bytes // 64) * 64
+
+
+def plan_memory(graph: Graph) -> Graph:
+    """Fills `graph.buffers`: {block: {value: offset}} and the bytes of one token row and of one output row."""
+    stream = row_bytes("float32", graph.facts["width"])
+    places, sizes = {}, {"T": stream, "O": 0}
+    for name, block in graph.blocks():
+        for rows in ("T", "O"):
+            offsets, size = _place(block, rows, stream if rows == "T" else 0)
+            places.setdefault(name, {}).update(offsets)
+            sizes[rows] = max(sizes[rows], size)
+    return replace(graph, buffers={"token_bytes": sizes["T"], "output_bytes": sizes["O"], "places": places})
+
+
+def _place(block: Block, rows: str, start: int) -> tuple[dict[str, int], int]:
+    last = {value: i for i, node in enumerate(block.nodes) for value in node.inputs}
+    streams = rows == "T" and block.result.rows == "T"  # the block leaves its result in the residual stream
+    if streams:
+        last[block.result.out] = len(block.nodes)
+    slots: list[_Slot] = []
+    offsets = {"%x": 0} if rows == "T" else {}
+    holder = {"%x": _Slot(0, start, last.get("%x", -1))} if rows == "T" else {}
+    for i, node in enumerate(block.nodes):
+        if node.rows != rows:
+            continue
+        if streams and node is block.result and holder["%x"].free_after < i:
+            slot = holder["%x"]
+        else:
+            slot = _taken_over(node, i, holder, last) or _first_fit(slots, i, start, row_bytes(node.dtype, node.width))
+        slot.free_after = max(last.get(node.out, i), i)
+        holder[node.out] = slot
+        offsets[node.out] = slot.offset
+    if streams:
+        assert offsets[block.result.out] == 0, f"the result of a block must end in the residual stream, not at {offsets}"
+    return offsets, max([start, *(slot.offset + slot.n_bytes for slot in slots)])
+
+
+def _taken_over(node: Node, i: int, holder: dict[str, _Slot], last: dict[str, int]) -> _Slot | None:
+    if node.op in _IN_PLACE:
+        value = node.inputs[_IN_PLACE[node.op]]
+        if value in holder and last[value] == i:
+            return holder[value]
+    return None
+
+
+def _first_fit(slots: list[_Slot], i: int, start: int, n_bytes: int) -> _Slot:
+    live = sorted((s for s in slots if s.free_after >= i), key=lambda s: s.offset)
+    offset = start
+    for slot in live:
+        if slot.offset - offset >= n_bytes:
+            break
+        offset = max(offset, slot.offset + slot.n_bytes)
+    slots.append(_Slot(offset, n_bytes, i))
+    return slots[-1]

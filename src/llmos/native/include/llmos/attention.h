@@ -1,0 +1,173 @@
+// Attention over paged keys and values.
+//
+// A page of a layer holds, for each key/value head, keys [d][32] (so that one load feeds 32 positions), values [32][d padded
+// to 16] and, for int8, a scale per token for each of both. A query walks the pages of its sequence in order with a running
+// maximum and sum (online softmax, arXiv:1805.02867): its arithmetic depends on its position only.
+#pragma once
+#include "llmos/call.h"
+
+namespace llmos {
+
+constexpr int kPage = LLMOS_PAGE_TOKENS;
+static_assert(kPage == 2 * kLanes, "scores of a page are two vectors");
+
+template <int d, Kv kFormat>
+struct KvHead {
+  static constexpr int kPadded = (int)RoundUp(d, kLanes);
+  static constexpr size_t kElement = kFormat == Kv::kF32 ? 4 : kFormat == Kv::kBf16 ? 2 : 1;
+  static constexpr size_t kKeyBytes = RoundUp(kElement * d * kPage, 64);
+  static constexpr size_t kValueBytes = RoundUp(kElement * kPadded * kPage, 64);
+  static constexpr size_t kScaleBytes = kFormat == Kv::kI8 ? 2 * kPage * sizeof(float) : 0;
+  static constexpr size_t kBytes = kKeyBytes + kValueBytes + kScaleBytes;
+  uint8_t* base;
+  LLMOS_MEMBER uint8_t* keys() const { return base; }
+  LLMOS_MEMBER uint8_t* values() const { return base + kKeyBytes; }
+  LLMOS_MEMBER float* key_scales() const { return (float*)(base + kKeyBytes + kValueBytes); }
+  LLMOS_MEMBER float* value_scales() const { return key_scales() + kPage; }
+
+  // Sixteen stored numbers as floats, without their scale.
+  static LLMOS_MEMBER F16 Read(const uint8_t* p, size_t index) {
+    if (kFormat == Kv::kF32) return Load((const float*)p + index);
+    if (kFormat == Kv::kBf16) return LoadBf16((const uint16_t*)p + index);
+    typedef int8_t B16 __attribute__((vector_size(16)));
+    B16 bytes;
+    memcpy(&bytes, p + index, sizeof bytes);
+    return __builtin_convertvector(bytes, F16);
+  }
+  static LLMOS_MEMBER void Write(uint8_t* p, size_t index, float value, float inverse) {
+    if (kFormat == Kv::kF32) ((float*)p)[index] = value;
+    if (kFormat == Kv::kBf16) ((uint16_t*)p)[index] = ToBf16(value);
+    if (kFormat == Kv::kI8) {
+      const float shifted = value * inverse + 12582912.0f;
+      uint32_t bits;
+      memcpy(&bits, &shifted, 4);
+      p[index] = (uint8_t)bits;
+    }
+  }
+
+  // Stores one token's key and value at place `slot` of the page.
+  LLMOS_MEMBER void Append(int slot, const float* key, const float* value) const {
+    float inverse_key = 0, inverse_value = 0;
+    if (kFormat == Kv::kI8) {
+      inverse_key = Scale(key, &key_scales()[slot]);
+      inverse_value = Scale(value, &value_scales()[slot]);
+    }
+    for (int i = 0; i < d; ++i) {
+      Write(keys(), (size_t)i * kPage + slot, key[i], inverse_key);
+      Write(values(), (size_t)slot * kPadded + i, value[i], inverse_value);
+    }
+  }
+  static LLMOS_MEMBER float Scale(const float* x, float* scale) {
+    float largest = 0;
+    for (int i = 0; i < d; ++i) {
+      const float a = __builtin_fabsf(x[i]);
+      largest = a > largest ? a : largest;
+    }
+    *scale = largest / 127.0f;
+    return largest > 0 ? 127.0f / largest : 0;
+  }
+};
+
+template <int kKvHeads, int d, Kv kFormat>
+constexpr uint64_t KvLayerBytes() {
+  return kKvHeads * KvHead<d, kFormat>::kBytes;
+}
+
+// Rotates the pairs (i, i + d/2) of one head.
+template <int d>
+LLMOS_INLINE void Rotate(float* x, const float* cosines, const float* sines) {
+  for (int i = 0; i < d / 2; ++i) {
+    const float a = x[i], b = x[i + d / 2];
+    x[i] = a * cosines[i] - b * sines[i];
+    x[i + d / 2] = b * cosines[i] + a * sines[i];
+  }
+}
+
+// Rows of qkv are [q heads | k heads | v heads]. Rotates queries and keys in place where kRope is 1 and stores keys and
+// values in their pages. A tile is one token.
+template <int H, int KV, int d, Kv kFormat, int kRope>
+void RopeAppend(Team& team, float* qkv, int ld, const Call& c, uint64_t page_bytes, uint64_t layer) {
+  team.RunTiles(c.n_tokens, [&](int t) {
+    float* row = qkv + (size_t)t * ld;
+    const int position = c.step.positions[t];
+    if (kRope) {
+      const float* cosines = c.model.rope + (size_t)position * (d / 2);
+      const float* sines = cosines + (size_t)c.model.context * (d / 2);
+      for (int h = 0; h < H + KV; ++h) Rotate<d>(row + h * d, cosines, sines);
+    }
+    uint8_t* page = c.page(t, position / kPage, page_bytes) + layer;
+    for (int h = 0; h < KV; ++h) {
+      const KvHead<d, kFormat> head{page + h * KvHead<d, kFormat>::kBytes};
+      head.Append(position % kPage, row + (H + h) * d, row + (H + KV + h) * d);
+    }
+  });
+}
+
+// What one query has seen so far: maximum, sum of exponentials, weighted values.
+template <int d>
+struct Softmax {
+  static constexpr int kChunks = (d + kLanes - 1) / kLanes;
+  float maximum, sum;
+  F16 out[kChunks];
+};
+
+// One page for one query. `valid` positions of it count.
+template <int d, Kv kFormat>
+LLMOS_INLINE void AttendPage(const float* query, const KvHead<d, kFormat>& head, int valid, float scale, Softmax<d>& state) {
+  F16 score[2] = {};
+  for (int i = 0; i < d; ++i) {
+    const F16 q = Set(query[i]);
+    for (int half = 0; half < 2; ++half) score[half] = Fma(q, head.Read(head.keys(), (size_t)i * kPage + half * kLanes), score[half]);
+  }
+  float values[kPage];
+  for (int half = 0; half < 2; ++half) {
+    score[half] = score[half] * Set(scale);
+    if (kFormat == Kv::kI8) score[half] = score[half] * Load(head.key_scales() + half * kLanes);
+    for (int lane = valid - half * kLanes < 0 ? 0 : valid - half * kLanes; lane < kLanes; ++lane) score[half][lane] = -__builtin_inff();
+  }
+  const float peak = MaxLane(Max(score[0], score[1]));
+  const float maximum = peak > state.maximum ? peak : state.maximum;
+  const float correction = Exp(Set(state.maximum - maximum))[0];
+  F16 weight[2];
+  for (int half = 0; half < 2; ++half) {
+    weight[half] = Exp(score[half] - Set(maximum));
+    F16 used = weight[half];
+    if (kFormat == Kv::kI8) used = used * Load(head.value_scales() + half * kLanes);
+    Store(values + half * kLanes, used);
+  }
+  state.sum = state.sum * correction + Sum(weight[0] + weight[1]);
+  state.maximum = maximum;
+  for (int j = 0; j < Softmax<d>::kChunks; ++j) state.out[j] = state.out[j] * Set(correction);
+  for (int p = 0; p < valid; ++p)
+    for (int j = 0; j < Softmax<d>::kChunks; ++j)
+      state.out[j] = Fma(Set(values[p]), head.Read(head.values(), (size_t)p * KvHead<d, kFormat>::kPadded + j * kLanes), state.out[j]);
+}
+
+// out rows are the heads side by side. A tile is one token and one key/value head with the queries that share it.
+template <int H, int KV, int d, Kv kFormat>
+void Attention(Team& team, const float* qkv, int ld, const Call& c, uint64_t page_bytes, uint64_t layer, float scale, float* out,
+               int ldout) {
+  constexpr int kQueries = H / KV;
+  team.RunTiles(c.n_tokens * KV, [&](int tile) {
+    const int t = tile / KV, h = tile % KV, position = c.step.positions[t];
+    Softmax<d> state[kQueries];
+    for (auto& s : state) {
+      s.maximum = -1e30f;
+      s.sum = 0;
+      for (auto& chunk : s.out) chunk = Set(0);
+    }
+    for (int p = 0; p <= position / kPage; ++p) {
+      const KvHead<d, kFormat> head{c.page(t, p, page_bytes) + layer + h * KvHead<d, kFormat>::kBytes};
+      const int left = position + 1 - p * kPage, valid = left < kPage ? left : kPage;
+      for (int q = 0; q < kQueries; ++q)
+        AttendPage<d, kFormat>(qkv + (size_t)t * ld + (h * kQueries + q) * d, head, valid, scale, state[q]);
+    }
+    for (int q = 0; q < kQueries; ++q) {
+      float* row = out + (size_t)t * ldout + (h * kQueries + q) * d;
+      for (int j = 0; j < Softmax<d>::kChunks; ++j)
+        StorePart(row + j * kLanes, state[q].out[j] / Set(state[q].sum), d - j * kLanes);
+    }
+  });
+}
+
+}  // namespace llmos

@@ -1,0 +1,7 @@
+// Everything that generated code uses.
+#pragma once
+#include "llmos/attention.h"
+#include "llmos/check.h"
+#include "llmos/linear.h"
+#include "llmos/rows.h"
+#include "llmos/sample.h"

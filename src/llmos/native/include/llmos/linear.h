@@ -1,0 +1,153 @@
+// y = x W^T (+ bias) (+ add) over packed weights: blocks of 16 rows, one lane per row.
+//
+// A lane sums its own row in order of k (int8: exact integers within a group, groups in order), whatever the number of
+// tokens and row blocks that a tile holds in registers. So the tiling is free to fit the machine and the result is the
+// same bytes. One tile of the team is a few row blocks and all tokens: weights are read once from memory, then from L2.
+#pragma once
+#include "llmos/quantize.h"
+
+namespace llmos {
+
+#if defined(__AVX512F__)
+constexpr int kTokenTile = 8, kRowTile = 2;  // 16 sums in 32 registers
+#else
+constexpr int kTokenTile = 4, kRowTile = 1;  // 4 sums of two or four registers each
+#endif
+constexpr int kDecodeRowTile = 4;  // one token: four streams hide the latency of dependent sums
+
+template <int K>
+struct F32Weights {
+  static constexpr size_t kBlockBytes = (size_t)K * 64;
+  template <int M, int R>
+  LLMOS_INLINE void Dot(const uint8_t* w, const uint8_t* x, size_t x_row, F16 (&acc)[M][R]) {
+    for (int k = 0; k < K; ++k) {
+      F16 v[R];
+      for (int r = 0; r < R; ++r) v[r] = Load((const float*)(w + r * kBlockBytes + (size_t)k * 64));
+      for (int m = 0; m < M; ++m) {
+        const F16 s = Set(((const float*)(x + m * x_row))[k]);
+        for (int r = 0; r < R; ++r) acc[m][r] = Fma(v[r], s, acc[m][r]);
+      }
+    }
+  }
+};
+
+template <int K>
+struct Bf16Weights {
+  static constexpr int kPairs = (K + 1) / 2;
+  static constexpr size_t kBlockBytes = (size_t)kPairs * 64;
+  template <int M, int R>
+  LLMOS_INLINE void Dot(const uint8_t* w, const uint8_t* x, size_t x_row, F16 (&acc)[M][R]) {
+    for (int k = 0; k < kPairs; ++k)
+      for (int m = 0; m < M; ++m) {
+        uint32_t pair;
+        memcpy(&pair, x + m * x_row + 4 * (size_t)k, 4);
+        for (int r = 0; r < R; ++r)
+          acc[m][r] = DotBf16(acc[m][r], (const uint16_t*)(w + r * kBlockBytes + (size_t)k * 64), pair);
+      }
+  }
+};
+
+template <int K>
+struct I8Weights {
+  static constexpr int kGroups = (K + kGroup - 1) / kGroup;
+  static constexpr size_t kGroupBytes = 16 * kGroup + 32;
+  static constexpr size_t kBlockBytes = kGroups * kGroupBytes;
+  template <int M, int R>
+  LLMOS_INLINE void Dot(const uint8_t* w, const uint8_t* x, size_t x_row, F16 (&acc)[M][R]) {
+    for (int g = 0; g < kGroups; ++g) {
+      I16 sums[M][R];
+      for (int m = 0; m < M; ++m) {
+        const I8Group& group = ((const I8Group*)(x + m * x_row))[g];
+        for (int r = 0; r < R; ++r) sums[m][r] = I16{} - (kBiased ? 128 * group.sum : 0);
+      }
+      for (int q = 0; q < kGroup / 4; ++q)
+        for (int m = 0; m < M; ++m) {
+          int32_t four;
+          memcpy(&four, ((const I8Group*)(x + m * x_row))[g].q + 4 * q, 4);
+          for (int r = 0; r < R; ++r) sums[m][r] = Dot4(sums[m][r], w + r * kBlockBytes + g * kGroupBytes + 64 * q, four);
+        }
+      for (int r = 0; r < R; ++r) {
+        const F16 scale = LoadBf16((const uint16_t*)(w + r * kBlockBytes + g * kGroupBytes + 16 * kGroup));
+        for (int m = 0; m < M; ++m) {
+          const float xs = ((const I8Group*)(x + m * x_row))[g].scale;
+          acc[m][r] = Fma(ToFloat(sums[m][r]), scale * Set(xs), acc[m][r]);
+        }
+      }
+    }
+  }
+};
+
+template <class Weights, int N, bool kBias, bool kAdd>
+struct Linear {
+  static constexpr int kBlocks = (N + kLanes - 1) / kLanes;
+  const uint8_t* w;
+  const uint8_t* x;
+  size_t x_row;
+  const float *bias, *add;
+  int ldadd;
+  float* y;
+  int ldy;
+
+  // M tokens from `t` and R row blocks from `block`.
+  template <int M, int R>
+  LLMOS_MEMBER void Tile(int t, int block) const {
+    F16 acc[M][R] = {};
+    Weights::template Dot<M, R>(w + block * Weights::kBlockBytes, x + t * x_row, x_row, acc);
+    for (int m = 0; m < M; ++m)
+      for (int r = 0; r < R; ++r) Finish(acc[m][r], t + m, (block + r) * kLanes);
+  }
+
+  LLMOS_MEMBER void Finish(F16 v, int t, int n) const {
+    const int valid = N - n < kLanes ? N - n : kLanes;
+    if (kBias) v = v + LoadPart(bias + n, valid);
+    if (kAdd) v = v + LoadPart(add + (size_t)t * ldadd + n, valid);
+    Store(y + (size_t)t * ldy + n, v);
+  }
+
+  template <int R>
+  LLMOS_MEMBER void Rows(int block, int tokens) const {
+    int t = 0;
+    for (; t + kTokenTile <= tokens; t += kTokenTile) Tile<kTokenTile, R>(t, block);
+    if (kTokenTile > 4)
+      for (; t + 4 <= tokens; t += 4) Tile<4, R>(t, block);
+    for (; t + 2 <= tokens; t += 2) Tile<2, R>(t, block);
+    for (; t < tokens; ++t) Tile<1, R>(t, block);
+  }
+
+  void Run(Team& team, int tokens) const {
+    constexpr int kDecodeTiles = (kBlocks + kDecodeRowTile - 1) / kDecodeRowTile;
+    constexpr int kTiles = (kBlocks + kRowTile - 1) / kRowTile;
+    if (tokens == 1) {
+      team.RunTiles(kDecodeTiles, [&](int tile) {
+        int block = tile * kDecodeRowTile;
+        if (block + kDecodeRowTile <= kBlocks) return Tile<1, kDecodeRowTile>(0, block);
+        for (; block < kBlocks; ++block) Tile<1, 1>(0, block);
+      });
+    } else {
+      team.RunTiles(kTiles, [&](int tile) {
+        const int block = tile * kRowTile;
+        block + kRowTile <= kBlocks ? Rows<kRowTile>(block, tokens) : Rows<1>(block, tokens);
+      });
+    }
+  }
+};
+
+// x: rows in the weights' activation format, x_row bytes apart. y: rows of RoundUp(N, 16) floats, ldy apart; whole blocks
+// of 16 are stored. add may be y.
+template <int N, int K, bool kBias, bool kAdd>
+void LinearF32(Team& team, const uint8_t* w, const float* x, size_t x_row, const float* bias, const float* add, int ldadd,
+               float* y, int ldy, int tokens) {
+  Linear<F32Weights<K>, N, kBias, kAdd>{w, (const uint8_t*)x, x_row, bias, add, ldadd, y, ldy}.Run(team, tokens);
+}
+template <int N, int K, bool kBias, bool kAdd>
+void LinearBf16(Team& team, const uint8_t* w, const uint16_t* x, size_t x_row, const float* bias, const float* add, int ldadd,
+                float* y, int ldy, int tokens) {
+  Linear<Bf16Weights<K>, N, kBias, kAdd>{w, (const uint8_t*)x, x_row, bias, add, ldadd, y, ldy}.Run(team, tokens);
+}
+template <int N, int K, bool kBias, bool kAdd>
+void LinearI8(Team& team, const uint8_t* w, const I8Group* x, size_t x_row, const float* bias, const float* add, int ldadd,
+              float* y, int ldy, int tokens) {
+  Linear<I8Weights<K>, N, kBias, kAdd>{w, (const uint8_t*)x, x_row, bias, add, ldadd, y, ldy}.Run(team, tokens);
+}
+
+}  // namespace llmos

@@ -1,0 +1,131 @@
+// Operations on rows of floats: lookup, norms, activations, sums. A tile is one row; sums run over fixed lanes.
+#pragma once
+#include "llmos/call.h"
+
+namespace llmos {
+
+// value(i, n): lanes i .. i + n - 1 of a row of D, stored at y.
+template <int D, class F>
+LLMOS_INLINE void EachLanes(float* y, F value) {
+  for (int i = 0; i < D; i += kLanes) {
+    const int n = D - i < kLanes ? D - i : kLanes;
+    StorePart(y + i, value(i, n), n);
+  }
+}
+
+template <int D>
+void RmsNorm(Team& team, const float* x, int ldx, const float* scale, float eps, float* y, int ldy, int rows) {
+  team.RunTiles(rows, [&](int row) {
+    const float* in = x + (size_t)row * ldx;
+    F16 squares = Set(0);
+    for (int i = 0; i < D; i += kLanes) {
+      const F16 v = LoadPart(in + i, D - i);
+      squares = Fma(v, v, squares);
+    }
+    const F16 inverse = Set(1.0f / __builtin_sqrtf(Sum(squares) / D + eps));
+    EachLanes<D>(y + (size_t)row * ldy, [&](int i, int n) { return LoadPart(in + i, n) * inverse * LoadPart(scale + i, n); });
+  });
+}
+
+template <int D>
+void LayerNorm(Team& team, const float* x, int ldx, const float* scale, const float* bias, float eps, float* y, int ldy, int rows) {
+  team.RunTiles(rows, [&](int row) {
+    const float* in = x + (size_t)row * ldx;
+    F16 sum = Set(0), squares = Set(0);
+    for (int i = 0; i < D; i += kLanes) sum = sum + LoadPart(in + i, D - i);
+    const float mean = Sum(sum) / D;
+    for (int i = 0; i < D; i += kLanes) {
+      F16 v = LoadPart(in + i, D - i) - Set(mean);
+      for (int lane = D - i; lane < kLanes; ++lane) v[lane] = 0;
+      squares = Fma(v, v, squares);
+    }
+    const F16 inverse = Set(1.0f / __builtin_sqrtf(Sum(squares) / D + eps));
+    EachLanes<D>(y + (size_t)row * ldy, [&](int i, int n) {
+      return Fma((LoadPart(in + i, n) - Set(mean)) * inverse, LoadPart(scale + i, n), LoadPart(bias + i, n));
+    });
+  });
+}
+
+template <int D>
+void GatherRows(Team& team, const float* x, int ldx, const int32_t* which, float* y, int ldy, int rows) {
+  team.RunTiles(rows, [&](int row) { memcpy(y + (size_t)row * ldy, x + (size_t)which[row] * ldx, D * sizeof(float)); });
+}
+
+// Rows of a plain float table (learned positions).
+template <int D>
+void PlainRows(Team& team, const float* table, const int32_t* ids, float* y, int ldy, int rows) {
+  GatherRows<D>(team, table, D, ids, y, ldy, rows);
+}
+
+// Row `id` of a packed (V, D) table: the layouts of linear.h read along one lane.
+template <int D, Format kFormat>
+LLMOS_INLINE float PackedValue(const uint8_t* table, int id, int k) {
+  const size_t block = (size_t)id / kLanes, lane = (size_t)id % kLanes;
+  if (kFormat == Format::kF32) return ((const float*)table)[(block * D + k) * kLanes + lane];
+  if (kFormat == Format::kBf16) return FromBf16(((const uint16_t*)table)[((block * ((D + 1) / 2) + k / 2) * kLanes + lane) * 2 + k % 2]);
+  const uint8_t* group = table + (block * ((D + 31) / 32) + k / 32) * 544;
+  const uint16_t scale = ((const uint16_t*)(group + 512))[lane];
+  return (float)((int)group[(k % 32) / 4 * 64 + lane * 4 + k % 4] - 128) * FromBf16(scale);
+}
+
+template <int V, int D, Format kFormat>
+void Embed(Team& team, const uint8_t* table, const int32_t* ids, float* y, int ldy, int rows, float scale) {
+  team.RunTiles(rows, [&](int row) {
+    float* out = y + (size_t)row * ldy;
+    for (int k = 0; k < D; ++k) out[k] = PackedValue<D, kFormat>(table, ids[row], k) * scale;
+  });
+}
+
+enum class Act { kSilu, kGelu, kGeluTanh, kRelu };
+
+template <Act kAct>
+LLMOS_INLINE F16 Apply(F16 x) {
+  if (kAct == Act::kSilu) return x / (Set(1) + Exp(-x));
+  if (kAct == Act::kGelu) return Set(0.5f) * x * (Set(1) + Erf(x * Set(0.70710678118654752f)));
+  if (kAct == Act::kGeluTanh) return Set(0.5f) * x * (Set(1) + Tanh(Set(0.79788456080286536f) * Fma(Set(0.044715f) * x * x, x, x)));
+  return x > Set(0) ? x : (x == x ? Set(0) : x);
+}
+
+template <Act kAct, int F>
+void Activate(Team& team, const float* x, int ldx, float* y, int ldy, int rows) {
+  team.RunTiles(rows, [&](int row) {
+    const float* in = x + (size_t)row * ldx;
+    EachLanes<F>(y + (size_t)row * ldy, [&](int i, int n) { return Apply<kAct>(LoadPart(in + i, n)); });
+  });
+}
+
+// act(gate) * up, a row of x being [gate | up], F floats each.
+template <Act kAct, int F>
+void GatedActivate(Team& team, const float* x, int ldx, float* y, int ldy, int rows) {
+  team.RunTiles(rows, [&](int row) {
+    const float* in = x + (size_t)row * ldx;
+    EachLanes<F>(y + (size_t)row * ldy, [&](int i, int n) { return Apply<kAct>(LoadPart(in + i, n)) * LoadPart(in + F + i, n); });
+  });
+}
+
+template <int D>
+void Add(Team& team, const float* a, int lda, const float* b, int ldb, float* y, int ldy, int rows) {
+  team.RunTiles(rows, [&](int row) {
+    EachLanes<D>(y + (size_t)row * ldy, [&](int i, int n) {
+      return LoadPart(a + (size_t)row * lda + i, n) + LoadPart(b + (size_t)row * ldb + i, n);
+    });
+  });
+}
+
+template <int D>
+void Mul(Team& team, const float* a, int lda, const float* b, int ldb, float* y, int ldy, int rows) {
+  team.RunTiles(rows, [&](int row) {
+    EachLanes<D>(y + (size_t)row * ldy, [&](int i, int n) {
+      return LoadPart(a + (size_t)row * lda + i, n) * LoadPart(b + (size_t)row * ldb + i, n);
+    });
+  });
+}
+
+template <int D>
+void Scale(Team& team, const float* x, int ldx, float by, float* y, int ldy, int rows) {
+  team.RunTiles(rows, [&](int row) {
+    EachLanes<D>(y + (size_t)row * ldy, [&](int i, int n) { return LoadPart(x + (size_t)row * ldx + i, n) * Set(by); });
+  });
+}
+
+}  // namespace llmos

@@ -1,0 +1,209 @@
+// From scores to tokens. A tile is one output row; nothing is allocated and nothing is sorted.
+//
+// Order: penalties, bias, mask; then the largest score (temperature 0), or temperature, top-k, top-p, min-p and a draw. The
+// limits of top-k and top-p are found by descending through the bytes of the scores' order-preserving integers: exact, a few
+// passes over the row, and sums always run in order of id. Ties at a limit go to the smaller id. The draw inverts the
+// cumulative distribution in order of id with a number in [0, 1) that is a hash of seed and counter.
+#pragma once
+#include "llmos/call.h"
+
+namespace llmos {
+
+// splitmix64 (Steele, Lea, Flood 2014) of seed and counter.
+LLMOS_INLINE uint64_t Mix(uint64_t x) {
+  x += 0x9e3779b97f4a7c15ull;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+  return x ^ (x >> 31);
+}
+LLMOS_INLINE double Uniform(uint64_t seed, uint64_t counter) {
+  return (double)(Mix(Mix(seed) ^ (counter * 0xd1342543de82ef95ull)) >> 11) * 0x1p-53;
+}
+
+// Unsigned integers in the order of the floats; NaN counts as the smallest.
+LLMOS_INLINE uint32_t Key(float x) {
+  if (x != x) return 0;
+  uint32_t u;
+  memcpy(&u, &x, 4);
+  return u & 0x80000000u ? ~u : u | 0x80000000u;
+}
+
+LLMOS_INLINE int ArgMax(const float* x, int n) {
+  int best = 0;
+  for (int i = 1; i < n; ++i)
+    if (Key(x[i]) > Key(x[best])) best = i;
+  return best;
+}
+
+// log of the sum of e^x over a row, by lanes and a fixed tree.
+static inline double LogSumExp(const float* x, int n, float largest) {
+  double total = 0;
+  for (int i = 0; i < n; i += kLanes) {
+    F16 e = Exp(LoadPart(x + i, n - i) - Set(largest));
+    for (int lane = n - i; lane < kLanes; ++lane) e[lane] = 0;
+    total += (double)Sum(e);
+  }
+  return (double)largest + __builtin_log(total);
+}
+
+LLMOS_INLINE bool TestAndSet(uint8_t* seen, int id) {
+  const bool was = seen[id / 8] >> (id % 8) & 1;
+  seen[id / 8] |= (uint8_t)(1 << (id % 8));
+  return was;
+}
+
+static inline void Penalise(float* x, const LlmosSampling& p, uint8_t* seen, size_t seen_bytes) {
+  if (p.repetition_penalty != 1.0f) {
+    memset(seen, 0, seen_bytes);
+    for (int i = 0; i < p.n_history; ++i) {
+      const int id = p.history[i];
+      if (!TestAndSet(seen, id)) x[id] = x[id] > 0 ? x[id] / p.repetition_penalty : x[id] * p.repetition_penalty;
+    }
+  }
+  if (p.presence_penalty != 0.0f || p.frequency_penalty != 0.0f) {
+    memset(seen, 0, seen_bytes);
+    for (int i = p.n_prompt; i < p.n_history; ++i) {
+      const int id = p.history[i];
+      x[id] -= p.frequency_penalty;
+      if (!TestAndSet(seen, id)) x[id] -= p.presence_penalty;
+    }
+  }
+  for (int i = 0; i < p.n_bias; ++i) x[p.bias_ids[i]] += p.bias_values[i];
+}
+
+// The score that `Penalise` made `x` of: its steps in reverse for one id.
+static inline float Raw(float x, int id, const LlmosSampling& p) {
+  for (int i = p.n_bias - 1; i >= 0; --i)
+    if (p.bias_ids[i] == id) x -= p.bias_values[i];
+  bool in_history = false, in_continuation = false;
+  for (int i = 0; i < p.n_history; ++i) {
+    if (p.history[i] != id) continue;
+    in_history = true;
+    if (i >= p.n_prompt) {
+      x += p.frequency_penalty;
+      in_continuation = true;
+    }
+  }
+  if (in_continuation) x += p.presence_penalty;
+  if (in_history && p.repetition_penalty != 1.0f) x = x > 0 ? x * p.repetition_penalty : x / p.repetition_penalty;
+  return x;
+}
+
+// Which candidates remain: keys above `key`, and `ties` ids (the smallest) whose key equals it.
+struct Limit {
+  uint32_t key;
+  int ties;
+};
+
+// The limit at which the weights of the kept candidates, largest keys first, reach `target`. weight(i) is looked at only for
+// candidates that `kept` lets pass; all weights of equal keys are equal.
+template <class WeightOf>
+static inline Limit Descend(const float* x, int n, const Limit& before, double target, WeightOf weight) {
+  uint32_t prefix = 0;
+  double above = 0;
+  for (int shift = 24; shift >= 0; shift -= 8) {
+    double sums[256] = {};
+    int ties = before.ties;
+    for (int i = 0; i < n; ++i) {
+      const uint32_t key = Key(x[i]);
+      if (key < before.key || (key == before.key && ties-- <= 0)) continue;
+      if (shift < 24 && (key >> (shift + 8)) != (prefix >> (shift + 8))) continue;
+      sums[key >> shift & 255] += weight(i);
+    }
+    int bin = 255;
+    while (bin > 0 && above + sums[bin] < target) above += sums[bin--];
+    prefix |= (uint32_t)bin << shift;
+  }
+  int ties = 0, left = before.key == prefix ? before.ties : n;
+  for (int i = 0; i < n && above < target && left > 0; ++i)
+    if (Key(x[i]) == prefix) {
+      above += weight(i);
+      ++ties;
+      --left;
+    }
+  return {prefix < before.key ? before.key : prefix, prefix < before.key ? before.ties : ties};
+}
+
+// The sampled id. x: adjusted scores.
+static inline int Draw(const float* x, int n, const LlmosSampling& p) {
+  const int best = ArgMax(x, n);
+  if (p.temperature <= 0) return best;
+  const float largest = x[best];
+  if (!(largest - largest == 0)) return best;  // infinite or NaN: nothing to draw from
+  const double inverse = 1.0 / (double)p.temperature;
+  const auto weight = [&](int i) { return x[i] == x[i] ? (double)Exp(Set((float)((x[i] - largest) * inverse)))[0] : 0.0; };
+  Limit limit{Key(-__builtin_inff()) + 1, 0};
+  if (p.top_k > 0 && p.top_k < n) limit = Descend(x, n, limit, p.top_k, [](int) { return 1.0; });
+  const auto total_of = [&](const Limit& l) {
+    double total = 0;
+    int ties = l.ties;
+    for (int i = 0; i < n; ++i)
+      if (Key(x[i]) > l.key || (Key(x[i]) == l.key && ties-- > 0)) total += weight(i);
+    return total;
+  };
+  if (p.top_p < 1) limit = Descend(x, n, limit, (p.top_p > 0 ? (double)p.top_p : 0) * total_of(limit), weight);
+  const auto keep = [&](int i, int& ties) {
+    if (Key(x[i]) < limit.key || (Key(x[i]) == limit.key && ties-- <= 0)) return false;
+    return p.min_p <= 0 || i == best || weight(i) >= (double)p.min_p;
+  };
+  double total = 0;
+  int ties = limit.ties, last = best;
+  for (int i = 0; i < n; ++i)
+    if (keep(i, ties)) total += weight(i);
+  double left = Uniform(p.seed, p.counter) * total;
+  ties = limit.ties;
+  for (int i = 0; i < n; ++i)
+    if (keep(i, ties)) {
+      const double w = weight(i);
+      if (w > 0) last = i;
+      if (left < w) return i;
+      left -= w;
+    }
+  return last;
+}
+
+// The n_top most likely ids, ties to the smaller.
+static inline void Top(const float* x, int n, double log_total, int n_top, int32_t* ids, float* logprobs) {
+  for (int found = 0; found < n_top; ++found) {
+    int best = -1;
+    for (int i = 0; i < n; ++i) {
+      const uint32_t key = Key(x[i]);
+      if (found > 0 && (key > Key(x[ids[found - 1]]) || (key == Key(x[ids[found - 1]]) && i <= ids[found - 1]))) continue;
+      if (best < 0 || key > Key(x[best])) best = i;
+    }
+    ids[found] = best;
+    logprobs[found] = best < 0 ? -__builtin_inff() : (float)((double)x[best] - log_total);
+    if (best < 0) ids[found] = found > 0 ? ids[found - 1] : 0;
+  }
+}
+
+template <int V>
+void Outputs(Team& team, const Call& c, float* logits, int ld) {
+  const LlmosStep& s = c.step;
+  team.RunTiles(c.n_outputs, [&](int o) {
+    float* x = logits + (size_t)o * ld;
+    if (s.logits) memcpy(s.logits + (size_t)o * V, x, V * sizeof(float));
+    const bool normalise = s.n_top > 0 || (s.score_ids && s.score_ids[o] >= 0) || (s.sampling && s.sampled_logprob);
+    const double log_total = normalise ? LogSumExp(x, V, x[ArgMax(x, V)]) : 0;
+    if (s.n_top > 0) Top(x, V, log_total, s.n_top, s.top_ids + (size_t)o * s.n_top, s.top_logprobs + (size_t)o * s.n_top);
+    if (s.score_ids && s.score_ids[o] >= 0) s.score_logprobs[o] = (float)((double)x[s.score_ids[o]] - log_total);
+    if (!s.sampling) return;
+    const LlmosSampling& p = s.sampling[o];
+    uint8_t* seen = c.scratch + (size_t)o * SeenBytes<V>();
+    const bool changed = p.repetition_penalty != 1.0f || p.presence_penalty != 0 || p.frequency_penalty != 0 || p.n_bias > 0;
+    if (s.logit_mask) {
+      const uint32_t* allowed = s.logit_mask + (size_t)o * ((V + 31) / 32);
+      for (int i = 0; i < V; ++i)
+        if (!(allowed[i / 32] >> (i % 32) & 1)) x[i] = -__builtin_inff();
+    }
+    if (changed) Penalise(x, p, seen, SeenBytes<V>());
+    const int id = Draw(x, V, p);
+    s.sampled[o] = id;
+    if (s.sampled_logprob) {
+      const float raw = changed ? Raw(x[id], id, p) : x[id];
+      s.sampled_logprob[o] = (float)((double)raw - log_total);
+    }
+  });
+}
+
+}  // namespace llmos

@@ -1,0 +1,175 @@
+// Sixteen lanes, whatever the machine: float arithmetic by compiler vectors, three primitives by intrinsics.
+//
+// Compiler vectors of 64 bytes become one zmm, two ymm or four xmm registers; every lane is computed alike, so a float
+// result differs between targets only where one has no fused multiply-add. Integer dot products are exact everywhere.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#define LLMOS_INLINE static inline __attribute__((always_inline))
+#define LLMOS_MEMBER inline __attribute__((always_inline))
+#define LLMOS_EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace llmos {
+
+constexpr int kLanes = 16;
+typedef float F16 __attribute__((vector_size(64)));
+typedef int32_t I16 __attribute__((vector_size(64)));
+typedef uint32_t U16 __attribute__((vector_size(64)));
+typedef uint16_t H16 __attribute__((vector_size(32)));
+
+constexpr size_t RoundUp(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
+
+LLMOS_INLINE F16 Load(const float* p) {
+  F16 v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+LLMOS_INLINE void Store(float* p, F16 v) { memcpy(p, &v, sizeof v); }
+LLMOS_INLINE F16 Set(float x) { return F16{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
+
+// The first n lanes from memory, zero in the rest; 0 < n <= 16.
+LLMOS_INLINE F16 LoadPart(const float* p, int n) {
+  if (n >= kLanes) return Load(p);
+  F16 v = Set(0);
+  for (int i = 0; i < n; ++i) v[i] = p[i];
+  return v;
+}
+LLMOS_INLINE void StorePart(float* p, F16 v, int n) {
+  if (n >= kLanes) return Store(p, v);
+  for (int i = 0; i < n; ++i) p[i] = v[i];
+}
+
+LLMOS_INLINE F16 Fma(F16 a, F16 b, F16 c) {
+#if (defined(__FMA__) || defined(__ARM_FEATURE_FMA)) && __has_builtin(__builtin_elementwise_fma)
+  return __builtin_elementwise_fma(a, b, c);
+#elif defined(__FMA__)
+  for (int i = 0; i < kLanes; ++i) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+  return c;
+#else
+  return a * b + c;  // no fused instruction on this target: two roundings
+#endif
+}
+LLMOS_INLINE F16 Max(F16 a, F16 b) { return a > b ? a : b; }
+LLMOS_INLINE F16 Abs(F16 a) { return (F16)((U16)a & 0x7fffffffu); }
+LLMOS_INLINE F16 ToFloat(I16 v) { return __builtin_convertvector(v, F16); }
+
+// Sum and maximum over lanes, always as the same tree.
+LLMOS_INLINE float Sum(F16 v) {
+  float a[kLanes];
+  memcpy(a, &v, sizeof a);
+  for (int step = 8; step > 0; step /= 2)
+    for (int i = 0; i < step; ++i) a[i] += a[i + step];
+  return a[0];
+}
+LLMOS_INLINE float MaxLane(F16 v) {
+  float a[kLanes];
+  memcpy(a, &v, sizeof a);
+  for (int step = 8; step > 0; step /= 2)
+    for (int i = 0; i < step; ++i) a[i] = a[i] > a[i + step] ? a[i] : a[i + step];
+  return a[0];
+}
+
+// e^x to 2 units in the last place; 0 below -87.3, largest finite power above 88.3; NaN stays NaN. Cephes' polynomial.
+LLMOS_INLINE F16 Exp(F16 x) {
+  const F16 low = Set(-87.3f), high = Set(88.3f);
+  F16 y = x < low ? low : (x > high ? high : x);
+  const F16 magic = Set(12582912.0f);  // 1.5 * 2^23: adding it rounds to the nearest integer
+  const F16 n = (y * Set(1.44269504088896341f) + magic) - magic;
+  F16 r = Fma(n, Set(-0.693359375f), y);
+  r = Fma(n, Set(2.12194440e-4f), r);
+  F16 p = Set(1.9875691500e-4f);
+  p = Fma(p, r, Set(1.3981999507e-3f));
+  p = Fma(p, r, Set(8.3334519073e-3f));
+  p = Fma(p, r, Set(4.1665795894e-2f));
+  p = Fma(p, r, Set(1.6666665459e-1f));
+  p = Fma(p, r, Set(5.0000001201e-1f));
+  p = Fma(p, r * r, r) + Set(1.0f);
+  const U16 power = ((U16)(n + magic) - 0x4b400000u + 127u) << 23;
+  const F16 value = x < low ? Set(0) : p * (F16)power;
+  return x == x ? value : x;
+}
+
+LLMOS_INLINE F16 Tanh(F16 x) { return Set(1) - Set(2) / (Exp(x * Set(2)) + Set(1)); }
+
+// Error function, absolute error below 2e-7. Abramowitz and Stegun 7.1.26.
+LLMOS_INLINE F16 Erf(F16 x) {
+  const F16 a = Abs(x), t = Set(1) / Fma(Set(0.3275911f), a, Set(1));
+  F16 p = Set(1.061405429f);
+  p = Fma(p, t, Set(-1.453152027f));
+  p = Fma(p, t, Set(1.421413741f));
+  p = Fma(p, t, Set(-0.284496736f));
+  p = Fma(p, t, Set(0.254829592f));
+  const F16 y = Set(1) - p * t * Exp(-a * a);
+  return x < Set(0) ? -y : y;
+}
+
+// Sixteen bfloat16 values as floats, and floats rounded to the nearest bfloat16 (ties to even; NaN stays NaN).
+LLMOS_INLINE F16 LoadBf16(const uint16_t* p) {
+  H16 h;
+  memcpy(&h, p, sizeof h);
+  return (F16)(__builtin_convertvector(h, U16) << 16);
+}
+LLMOS_INLINE uint16_t ToBf16(float x) {
+  uint32_t u;
+  memcpy(&u, &x, 4);
+  if (x != x) return (uint16_t)(u >> 16 | 0x40);
+  return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+LLMOS_INLINE float FromBf16(uint16_t h) {
+  const uint32_t u = (uint32_t)h << 16;
+  float x;
+  memcpy(&x, &u, 4);
+  return x;
+}
+
+// acc[r] += w[2r] * x[0] + w[2r+1] * x[1] for 16 rows of bfloat16 pairs; `x` holds the pair.
+LLMOS_INLINE F16 DotBf16(F16 acc, const uint16_t* w, uint32_t x) {
+#if defined(__AVX512BF16__)
+  return (F16)_mm512_dpbf16_ps((__m512)acc, (__m512bh)_mm512_loadu_si512(w), (__m512bh)_mm512_set1_epi32((int)x));
+#else
+  U16 v;
+  memcpy(&v, w, sizeof v);
+  const U16 xs = U16{} + x;
+  acc = Fma((F16)(v << 16), (F16)(xs << 16), acc);
+  return Fma((F16)(v & 0xffff0000u), (F16)(xs & 0xffff0000u), acc);
+#endif
+}
+
+// acc[r] += sum of four products of unsigned weights w[4r..4r+3] (stored + 128) and signed x. kBiased: the stored weights
+// were multiplied as they are, so 128 * sum(x) is still to be taken away; otherwise it is done already.
+#if defined(__AVX512VNNI__) || !defined(__AVX2__)
+constexpr bool kBiased = true;
+#else
+constexpr bool kBiased = false;
+#endif
+
+LLMOS_INLINE I16 Dot4(I16 acc, const uint8_t* w, int32_t x) {
+#if defined(__AVX512VNNI__)
+  return (I16)_mm512_dpbusd_epi32((__m512i)acc, _mm512_loadu_si512(w), _mm512_set1_epi32(x));
+#elif defined(__AVX2__)
+  // |x| * (w with the sign of x): both at most 127, so a pair of products fits 16 bits.
+  const __m256i xs = _mm256_set1_epi32(x), ax = _mm256_abs_epi8(xs), ones = _mm256_set1_epi16(1);
+  const __m256i flip = _mm256_set1_epi8((char)0x80);
+  __m256i out[2];
+  memcpy(out, &acc, sizeof acc);
+  for (int half = 0; half < 2; ++half) {
+    const __m256i ws = _mm256_xor_si256(_mm256_loadu_si256((const __m256i*)(w + 32 * half)), flip);
+    const __m256i pairs = _mm256_maddubs_epi16(ax, _mm256_sign_epi8(ws, xs));
+    out[half] = _mm256_add_epi32(out[half], _mm256_madd_epi16(pairs, ones));
+  }
+  memcpy(&acc, out, sizeof acc);
+  return acc;
+#else
+  int8_t xs[4];
+  memcpy(xs, &x, 4);
+  for (int r = 0; r < kLanes; ++r) acc[r] += w[4 * r] * xs[0] + w[4 * r + 1] * xs[1] + w[4 * r + 2] * xs[2] + w[4 * r + 3] * xs[3];
+  return acc;
+#endif
+}
+
+}  // namespace llmos
