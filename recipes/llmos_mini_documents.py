@@ -36,7 +36,9 @@ def sources(folder: Path) -> dict[str, Iterator[str]]:
         "smalltalk": (chat([r["q"], r["a"]]) for r in records(folder / "chitchat_microsoft.jsonl.xz")),
         "trivia": (trivia(i, r) for i, r in enumerate(records(folder / "opentriviaqa.jsonl.xz"))),
         "instructions": instructions(folder),
-        "reading": (instruction(r["prompt"], r["completion"]) for r in records(folder / "t0_tasks_permissive.jsonl.xz")),
+        "reading": (
+            instruction(r["prompt"], r["completion"]) for r in records(folder / "t0_tasks_permissive.jsonl.xz")
+        ),
         "translation": translation(folder),
         "dictionary": (definition(*r) for r in records(folder / "dictionary_wordset.jsonl.xz")),
         "countries": (country(r) for r in records(folder / "factbook.jsonl.xz")),

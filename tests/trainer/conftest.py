@@ -5,7 +5,32 @@ import random
 
 import pytest
 
-WORDS = "the cat sat on a mat and saw one old dog who ran to its big red house by the sea with no hat".split()
+WORDS = [
+    "the",
+    "cat",
+    "sat",
+    "on",
+    "a",
+    "mat",
+    "and",
+    "saw",
+    "one",
+    "old",
+    "dog",
+    "who",
+    "ran",
+    "to",
+    "its",
+    "big",
+    "red",
+    "house",
+    "by",
+    "the",
+    "sea",
+    "with",
+    "no",
+    "hat",
+]
 
 
 def sentences(seed: int, count: int) -> str:

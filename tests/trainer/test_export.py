@@ -32,7 +32,9 @@ def test_transformers_loads_the_model_and_agrees(recipe_file):
         expected, got = model(ids).logits, logits(spec, w, ids)
     assert (got - expected).abs().max() < 1e-5 * expected.abs().max()
     assert model.generation_config.eos_token_id == [0, 1]
-    assert tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False) == "<|endoftext|>hi<|end|>"
+    assert (
+        tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False) == "<|endoftext|>hi<|end|>"
+    )
 
 
 def test_stacked_and_transposed_weights_are_stored_as_their_family_does():
@@ -43,7 +45,8 @@ def test_stacked_and_transposed_weights_are_stored_as_their_family_does():
     tensors = checkpoint_tensors(spec, w, torch.float32)
     prefix = "" if any(name.startswith("transformer.") for name in tensors) else "transformer."
     missing, unexpected = model.load_state_dict({prefix + name: t for name, t in tensors.items()}, strict=False)
-    assert not unexpected and set(missing) <= {"lm_head.weight"}
+    assert not unexpected
+    assert set(missing) <= {"lm_head.weight"}
     model.tie_weights()
     ids = torch.arange(9)[None] % 40
     with torch.no_grad():

@@ -78,7 +78,9 @@ def test_tokenizer_larger_than_the_model_is_refused(recipe_file):
 def test_missing_torch_names_the_extra(recipe_file, monkeypatch):
     import sys
 
-    for name in [name for name in sys.modules if name.startswith("llmos.trainer.") and name.endswith(("loop", "module"))]:
+    for name in [
+        name for name in sys.modules if name.startswith("llmos.trainer.") and name.endswith(("loop", "module"))
+    ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
     refused(recipe_file, r"llmos\[train\]")

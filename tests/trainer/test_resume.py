@@ -7,10 +7,10 @@ import sys
 import pytest
 
 pytest.importorskip("torch")
-from safetensors.torch import load_file  # noqa: E402
+from safetensors.torch import load_file
 
-from llmos.core.errors import FormatError, LlmosError, UserError  # noqa: E402
-from llmos.trainer import loop, train_file  # noqa: E402
+from llmos.core.errors import FormatError, LlmosError, UserError
+from llmos.trainer import loop, train_file
 
 pytestmark = pytest.mark.torch
 
@@ -75,7 +75,8 @@ def test_killed_run_resumes_to_the_same_bits(recipe_file, undisturbed, disturb):
 
 def test_ctrl_c_saves_and_exits_130(recipe_file, undisturbed):
     done = drive(recipe_file, "at(7, signal.SIGINT)")
-    assert done.returncode == 130 and "Traceback" not in done.stderr
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
     assert (recipe_file.parent / "run" / "checkpoints" / "step-00000008.safetensors").exists()
     train_file(recipe_file, progress=False)
     assert_same_bits(final_state(recipe_file), undisturbed)
@@ -84,7 +85,11 @@ def test_ctrl_c_saves_and_exits_130(recipe_file, undisturbed):
 def test_accumulated_gradients_equal_one_large_batch(recipe_file, tmp_path):
     states = []
     for name, sequences, accumulate in (("whole", 4, 1), ("split", 1, 4)):
-        overrides = {"folder": str(tmp_path / name), "batch.sequences": str(sequences), "batch.accumulate": str(accumulate)}
+        overrides = {
+            "folder": str(tmp_path / name),
+            "batch.sequences": str(sequences),
+            "batch.accumulate": str(accumulate),
+        }
         overrides |= {"schedule.steps": "5", "optimizer.name": "adamw"}
         train_file(recipe_file, overrides, progress=False)
         states.append(load_file(tmp_path / name / "checkpoints" / "step-00000005.safetensors"))
@@ -96,7 +101,8 @@ def test_accumulated_gradients_equal_one_large_batch(recipe_file, tmp_path):
 def test_training_lowers_the_loss_and_the_bits_per_byte(recipe_file):
     short = train_file(recipe_file, {"schedule.steps": "5"}, progress=False)
     long = train_file(recipe_file, {"schedule.steps": "40"}, progress=False)
-    assert long.loss < short.loss and long.bits_per_byte["heldout"] < short.bits_per_byte["heldout"]
+    assert long.loss < short.loss
+    assert long.bits_per_byte["heldout"] < short.bits_per_byte["heldout"]
 
 
 def test_a_damaged_checkpoint_is_named_with_the_way_out(recipe_file):

@@ -35,7 +35,9 @@ def save_checkpoint(folder: Path, saved: Saved, identity: str, keep: int) -> Pat
     with atomic_write(path) as file:
         file.write(save(tensors))
     entries = [e for e in _entries(folder, identity) if e["step"] != saved.step]
-    entries = sorted([*entries, {"step": saved.step, "file": path.name, "sha256": sha256_file(path)}], key=lambda e: e["step"])
+    entries = sorted(
+        [*entries, {"step": saved.step, "file": path.name, "sha256": sha256_file(path)}], key=lambda e: e["step"]
+    )
     with atomic_write(folder / "index.json") as file:
         file.write(json.dumps({"version": 1, "identity": identity, "checkpoints": entries[-keep:]}, indent=1).encode())
     for entry in entries[:-keep]:
@@ -64,8 +66,9 @@ def load_newest(folder: Path, identity: str) -> Saved | None:
         tensors = load_file(path)
     except SafetensorError as error:
         raise FormatError(path, f"this checkpoint cannot be read ({error}); {_way_out(folder, entries)}") from error
-    kind = lambda prefix: {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-    return Saved(step=entries[-1]["step"], parameters=kind("parameter:"), optimizer=kind("optimizer:"))
+    return Saved(
+        step=entries[-1]["step"], parameters=_under(tensors, "parameter:"), optimizer=_under(tensors, "optimizer:")
+    )
 
 
 def _entries(folder: Path, identity: str) -> list[dict]:
@@ -84,6 +87,10 @@ def _entries(folder: Path, identity: str) -> list[dict]:
             "differs): give the run another folder, or delete them to start anew"
         )
     return entries
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
 def _way_out(folder: Path, entries: list[dict]) -> str:

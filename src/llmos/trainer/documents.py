@@ -27,7 +27,9 @@ def documents(source: Source) -> Iterator[str]:
         with _OPENERS.get(path.suffix, open)(path, "rt", encoding="utf-8") as file:
             yield from read(file, source)
     except FileNotFoundError as error:
-        raise UserError(f"source {source.name}: there is no file {path}; correct data.sources or fetch the data first") from error
+        raise UserError(
+            f"source {source.name}: there is no file {path}; correct data.sources or fetch the data first"
+        ) from error
     except (lzma.LZMAError, zlib.error, EOFError, UnicodeDecodeError, OSError) as error:
         raise FormatError(path, f"cannot be read as text: {error}") from error
 
@@ -53,7 +55,9 @@ def _json_lines(file, source: Source) -> Iterator[str]:
         try:
             text = json.loads(line)[source.text_field]
         except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise FormatError(source.path, f"line {number} is no JSON object with a {source.text_field!r} field") from error
+            raise FormatError(
+                source.path, f"line {number} is no JSON object with a {source.text_field!r} field"
+            ) from error
         if not isinstance(text, str):
             raise FormatError(source.path, f"line {number}: {source.text_field!r} is not text")
         yield text

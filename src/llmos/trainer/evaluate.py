@@ -13,7 +13,12 @@ __all__ = ["bits_per_byte"]
 
 @torch.no_grad()
 def bits_per_byte(
-    score: Callable[[Tensor], Tensor], tokens: np.ndarray, text_bytes: int, length: int, stride: int | None = None, batch: int = 8
+    score: Callable[[Tensor], Tensor],
+    tokens: np.ndarray,
+    text_bytes: int,
+    length: int,
+    stride: int | None = None,
+    batch: int = 8,
 ) -> float:
     """Bits that the model needs per UTF-8 byte of a token stream.
 
@@ -32,6 +37,8 @@ def bits_per_byte(
             piece = tokens[start : start + length + 1]
             window[row, : len(piece)] = piece
             wanted[row, (0 if start == 0 else length - stride) : len(piece) - 1] = True
-        nats = F.cross_entropy(score(torch.from_numpy(window[:, :-1])).float().mT, torch.from_numpy(window[:, 1:]), reduction="none")
+        nats = F.cross_entropy(
+            score(torch.from_numpy(window[:, :-1])).float().mT, torch.from_numpy(window[:, 1:]), reduction="none"
+        )
         total_nats += float(nats[torch.from_numpy(wanted)].double().sum())
     return total_nats / math.log(2) / text_bytes

@@ -16,11 +16,17 @@ from llmos.trainer.tokenizer import open_tokenizer
 __all__ = ["export_model"]
 
 
-def export_model(recipe: Recipe, spec: Spec, w: dict[str, Tensor], tokenizer: Path, dtype: torch.dtype = torch.bfloat16) -> Path:
+def export_model(
+    recipe: Recipe, spec: Spec, w: dict[str, Tensor], tokenizer: Path, dtype: torch.dtype = torch.bfloat16
+) -> Path:
     """Writes `folder/model`, replacing an older one as a whole, and returns its path."""
     folder = recipe.folder / "model"
     stop = [open_tokenizer(tokenizer).token_to_id(token) for token in recipe.tokenizer.stop]
-    config = dict(recipe.model) | {"dtype": str(dtype).removeprefix("torch."), "bos_token_id": stop[0], "eos_token_id": stop[0]}
+    config = dict(recipe.model) | {
+        "dtype": str(dtype).removeprefix("torch."),
+        "bos_token_id": stop[0],
+        "eos_token_id": stop[0],
+    }
     generation = {"bos_token_id": stop[0], "eos_token_id": stop, "do_sample": True, "temperature": 0.8, "top_p": 0.95}
     with atomic_directory(folder) as temporary:
         save_file(checkpoint_tensors(spec, w, dtype), temporary / "model.safetensors", metadata={"format": "pt"})

@@ -17,7 +17,9 @@ def flops_per_token(spec: Spec, length: int) -> float:
     causal attention, whose mean reach is half the length.
     """
     named = shapes(spec)
-    weights = sum(math.prod(shape) for name, shape in named.items() if len(shape) == 2 and name not in ("embed", "position"))
+    weights = sum(
+        math.prod(shape) for name, shape in named.items() if len(shape) == 2 and name not in ("embed", "position")
+    )
     weights += spec.vocab * spec.width if spec.tied else 0
     reach = sum(layer.attention.heads * layer.attention.head_dim for layer in spec.layers) * (length + 1) / 2
     return 6.0 * weights + 6.0 * 2 * reach

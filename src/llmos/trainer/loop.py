@@ -89,7 +89,12 @@ class Trainer:
                     self.save()
                 if self.step % self.recipe.evaluation.every_steps == 0 and self.recipe.data.heldout:
                     quality = self.evaluate(tokenizer, self.recipe.evaluation.max_bytes)
-                    reporter.event("evaluation", f"step {self.step}: bits per byte {quality}", step=self.step, bits_per_byte=quality)
+                    reporter.event(
+                        "evaluation",
+                        f"step {self.step}: bits per byte {quality}",
+                        step=self.step,
+                        bits_per_byte=quality,
+                    )
                 if stopped():
                     self.save()
                     raise KeyboardInterrupt
@@ -120,7 +125,9 @@ class Trainer:
     def save(self) -> None:
         if self.saved_step != self.step:
             saved = Saved(step=self.step, parameters=self.w, optimizer=optimizer_state(self.w, self.optimizers))
-            save_checkpoint(self.recipe.folder / "checkpoints", saved, self.recipe.identity(), self.recipe.checkpoints.keep)
+            save_checkpoint(
+                self.recipe.folder / "checkpoints", saved, self.recipe.identity(), self.recipe.checkpoints.keep
+            )
             self.saved_step = self.step
 
     def resume(self) -> None:
@@ -136,32 +143,43 @@ class Trainer:
     def evaluate(self, tokenizer: Path, max_bytes: int | None) -> dict[str, float]:
         """Bits per byte of each held-out source, of its first `max_bytes` or of all of it."""
         e = self.recipe.evaluation
-        score = lambda tokens: self._autocast(lambda: logits(self.spec, self.w, tokens))
         out = {}
         for source in self.recipe.data.heldout:
             tokens, n_bytes = heldout_tokens(source, self.recipe.folder, tokenizer, max_bytes)
-            out[source.name] = round(bits_per_byte(score, tokens, n_bytes, e.length, e.stride), 4)
+            out[source.name] = round(bits_per_byte(self._score, tokens, n_bytes, e.length, e.stride), 4)
         return out
 
     def announce(self, reporter: Reporter) -> float:
         """Says how this run computes. Returns the machine's measured peak in operations per second."""
         peaks = {name: peak_flops(dtype) for name, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16))}
-        how = "compiled" if self.compiled else "eager: torch.compile found no C++ compiler (g++), or the recipe forbids it"
-        message = f"step {self.step} of {self.recipe.schedule.steps}, {self.recipe.precision}, {how}; peaks " + ", ".join(
-            f"{name} {peak / 1e9:.0f} GFLOP/s" for name, peak in peaks.items()
+        how = (
+            "compiled"
+            if self.compiled
+            else "eager: torch.compile found no C++ compiler (g++), or the recipe forbids it"
         )
-        reporter.event("start", message, step=self.step, compiled=self.compiled, precision=self.recipe.precision, peak_flops=peaks)
+        message = (
+            f"step {self.step} of {self.recipe.schedule.steps}, {self.recipe.precision}, {how}; peaks "
+            + ", ".join(f"{name} {peak / 1e9:.0f} GFLOP/s" for name, peak in peaks.items())
+        )
+        reporter.event(
+            "start", message, step=self.step, compiled=self.compiled, precision=self.recipe.precision, peak_flops=peaks
+        )
         return max(peaks.values())
 
     def report(self, reporter: Reporter, norm: float, speed: float, peak: float) -> None:
         utilisation = speed * flops_per_token(self.spec, self.recipe.batch.length) / peak
         values = {"step": self.step, "loss": round(self.loss, 4), "norm": round(norm, 3), "tokens_per_s": round(speed)}
         share = rate(self.recipe.schedule, self.step - 1)
-        reporter.event("step", **values, utilisation=round(utilisation, 3), rate=round(share, 4), time=round(time.time()))
+        reporter.event(
+            "step", **values, utilisation=round(utilisation, 3), rate=round(share, 4), time=round(time.time())
+        )
         reporter.step(self.step, f"loss {self.loss:.3f}  {speed:,.0f} tokens/s  {utilisation:.0%} of peak")
 
     def _loss(self, w: dict[str, Tensor], window_BT1: Tensor) -> Tensor:
         return self._autocast(lambda: mean_loss(self.spec, w, window_BT1))
+
+    def _score(self, tokens_BT: Tensor) -> Tensor:
+        return self._autocast(lambda: logits(self.spec, self.w, tokens_BT))
 
     def _autocast(self, compute: Callable[[], Tensor]) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bf16"):
@@ -179,7 +197,9 @@ def check_vocabulary(tokenizer: Path, spec: Spec) -> None:
     """Raises UserError where the tokenizer has ids that the model has no row for."""
     n_tokens = open_tokenizer(tokenizer).get_vocab_size()
     if n_tokens > spec.vocab:
-        raise UserError(f"the tokenizer has {n_tokens} tokens, the model a vocabulary of {spec.vocab}: raise vocab_size")
+        raise UserError(
+            f"the tokenizer has {n_tokens} tokens, the model a vocabulary of {spec.vocab}: raise vocab_size"
+        )
 
 
 def make_sampler(recipe: Recipe, tokenizer: Path) -> Sampler:

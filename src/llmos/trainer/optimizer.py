@@ -26,7 +26,9 @@ def make_optimizers(w: dict[str, Tensor], wanted: Optimizer) -> Optimizers:
     adamw = torch.optim.AdamW(groups, lr=wanted.lr, betas=(wanted.beta1, wanted.beta2), eps=1e-8, fused=True)
     optimizers: Optimizers = [adamw]
     if wanted.name == "muon":
-        optimizers.append(torch.optim.Muon(matrices, lr=wanted.matrix_lr, momentum=wanted.momentum, weight_decay=wanted.weight_decay))
+        optimizers.append(
+            torch.optim.Muon(matrices, lr=wanted.matrix_lr, momentum=wanted.momentum, weight_decay=wanted.weight_decay)
+        )
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]

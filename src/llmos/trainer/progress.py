@@ -15,7 +15,13 @@ class Reporter:
     def __init__(self, log: Path, steps: int, visible: bool):
         log.parent.mkdir(parents=True, exist_ok=True)
         self.file = log.open("a", encoding="utf-8")
-        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+        columns = (
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
         self.bar = Progress(*columns, console=Console(stderr=True), disable=not visible)
         self.task = self.bar.add_task("training", total=steps, note="")
 

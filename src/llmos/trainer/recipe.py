@@ -5,7 +5,6 @@ tokenizer, token shards, checkpoints, log and the finished model) live under `fo
 directory, as in every other command.
 """
 
-import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -18,14 +17,6 @@ from llmos.core.errors import UserError
 __all__ = ["Batch", "Checkpoints", "Data", "Evaluation", "Optimizer", "Recipe", "Schedule", "Source", "Tokenizer"]
 
 
-def setting(default=dataclasses.MISSING, help: str = ""):
-    return field(default=default, metadata={"help": help})
-
-
-def listing(*default: str, help: str):
-    return field(default_factory=lambda: list(default), metadata={"help": help})
-
-
 def require(condition: bool, problem: str) -> None:
     if not condition:
         raise UserError(problem)
@@ -35,31 +26,46 @@ def require(condition: bool, problem: str) -> None:
 class Tokenizer:
     """A byte-level BPE to be trained, or a finished tokenizer folder to take over."""
 
-    path: Path | None = setting(None, "folder with tokenizer.json to use as it is; the other settings are then unused")
-    vocab: int = setting(8192, "entries, special tokens included")
-    special: list[str] = listing("<|endoftext|>", help="special tokens; the first one ends documents")
-    stop: list[str] = listing("<|endoftext|>", help="special tokens that end a generation")
-    chat_template: str | None = setting(None, "Jinja template, stored with the model")
-    sample_bytes: int = setting(40_000_000, "text read to train it, divided over the sources by weight")
+    path: Path | None = field(
+        default=None,
+        metadata={"help": "folder with tokenizer.json to use as it is; the other settings are then unused"},
+    )
+    vocab: int = field(default=8192, metadata={"help": "entries, special tokens included"})
+    special: list[str] = field(
+        default_factory=lambda: ["<|endoftext|>"], metadata={"help": "special tokens; the first one ends documents"}
+    )
+    stop: list[str] = field(
+        default_factory=lambda: ["<|endoftext|>"], metadata={"help": "special tokens that end a generation"}
+    )
+    chat_template: str | None = field(default=None, metadata={"help": "Jinja template, stored with the model"})
+    sample_bytes: int = field(
+        default=40_000_000, metadata={"help": "text read to train it, divided over the sources by weight"}
+    )
 
     def __post_init__(self):
         require(bool(self.special), "tokenizer.special is empty: name at least the token that ends documents")
         require(set(self.stop) <= set(self.special), "tokenizer.stop names a token that is not in tokenizer.special")
         least = 256 + len(self.special)
-        require(least < self.vocab <= 65536, f"vocab is {self.vocab}; allowed: {least + 1} (bytes and special tokens) to 65536")
+        require(
+            least < self.vocab <= 65536,
+            f"vocab is {self.vocab}; allowed: {least + 1} (bytes and special tokens) to 65536",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """One stream of documents and its share of the training tokens."""
 
-    name: str = setting(help="short name, also of its shard")
-    path: Path = setting(help=".jsonl or .txt file, plain or compressed with xz, bz2 or gzip")
-    weight: float = setting(1.0, "share of the training tokens, relative to the other sources")
-    text_field: str = setting("text", "key of the document's text in each JSON line")
+    name: str = field(metadata={"help": "short name, also of its shard"})
+    path: Path = field(metadata={"help": ".jsonl or .txt file, plain or compressed with xz, bz2 or gzip"})
+    weight: float = field(default=1.0, metadata={"help": "share of the training tokens, relative to the other sources"})
+    text_field: str = field(default="text", metadata={"help": "key of the document's text in each JSON line"})
 
     def __post_init__(self):
-        require(self.name.replace("-", "").replace("_", "").isalnum(), f"source name {self.name!r}: letters, digits, - and _ only")
+        require(
+            self.name.replace("-", "").replace("_", "").isalnum(),
+            f"source name {self.name!r}: letters, digits, - and _ only",
+        )
         require(self.weight > 0, f"weight of source {self.name} is {self.weight}; it must be above 0")
 
 
@@ -69,7 +75,7 @@ class Data:
 
     sources: list[Source]
     heldout: list[Source] = field(default_factory=list)
-    seed: int = setting(0, "order of the training windows, initial weights")
+    seed: int = field(default=0, metadata={"help": "order of the training windows, initial weights"})
 
     def __post_init__(self):
         require(bool(self.sources), "data.sources is empty: name at least one")
@@ -81,12 +87,15 @@ class Data:
 class Batch:
     """Tokens of one optimiser step: sequences * length * accumulate."""
 
-    sequences: int = setting(8, "sequences computed at once")
-    length: int = setting(256, "tokens of a sequence")
-    accumulate: int = setting(1, "times that gradients are summed before a step")
+    sequences: int = field(default=8, metadata={"help": "sequences computed at once"})
+    length: int = field(default=256, metadata={"help": "tokens of a sequence"})
+    accumulate: int = field(default=1, metadata={"help": "times that gradients are summed before a step"})
 
     def __post_init__(self):
-        require(min(self.sequences, self.length, self.accumulate) >= 1, "sequences, length and accumulate must be at least 1")
+        require(
+            min(self.sequences, self.length, self.accumulate) >= 1,
+            "sequences, length and accumulate must be at least 1",
+        )
 
     @property
     def tokens(self) -> int:
@@ -98,13 +107,15 @@ class Optimizer:
     """AdamW for everything, or Muon for the matrices inside the layers and AdamW for the rest."""
 
     name: Literal["adamw", "muon"] = "adamw"
-    lr: float = setting(3e-3, "peak learning rate of AdamW")
-    matrix_lr: float = setting(2e-2, "peak learning rate of Muon, in units of its orthogonal update")
+    lr: float = field(default=3e-3, metadata={"help": "peak learning rate of AdamW"})
+    matrix_lr: float = field(
+        default=2e-2, metadata={"help": "peak learning rate of Muon, in units of its orthogonal update"}
+    )
     beta1: float = 0.9
     beta2: float = 0.95
-    momentum: float = setting(0.95, "of Muon, with Nesterov's correction")
-    weight_decay: float = setting(0.1, "decoupled; of matrices only")
-    clip: float = setting(1.0, "largest norm of all gradients together; 0 never clips")
+    momentum: float = field(default=0.95, metadata={"help": "of Muon, with Nesterov's correction"})
+    weight_decay: float = field(default=0.1, metadata={"help": "decoupled; of matrices only"})
+    clip: float = field(default=1.0, metadata={"help": "largest norm of all gradients together; 0 never clips"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,10 +123,10 @@ class Schedule:
     """Learning rate over steps: linear warm-up, then cosine to the end, or stable and a decay at the end (WSD)."""
 
     kind: Literal["wsd", "cosine"] = "wsd"
-    steps: int = setting(1000, "optimiser steps in all")
+    steps: int = field(default=1000, metadata={"help": "optimiser steps in all"})
     warmup_steps: int = 50
-    decay_steps: int = setting(200, "length of the final decay (wsd only)")
-    final: float = setting(0.0, "share of the peak learning rate left at the last step")
+    decay_steps: int = field(default=200, metadata={"help": "length of the final decay (wsd only)"})
+    final: float = field(default=0.0, metadata={"help": "share of the peak learning rate left at the last step"})
 
     def __post_init__(self):
         require(self.steps >= 1, f"steps is {self.steps}; it must be at least 1")
@@ -128,7 +139,7 @@ class Checkpoints:
     """How often the state is kept. A run that finds a checkpoint in its folder goes on from it."""
 
     every_steps: int = 500
-    keep: int = setting(2, "newest checkpoints that stay on disk")
+    keep: int = field(default=2, metadata={"help": "newest checkpoints that stay on disk"})
 
     def __post_init__(self):
         require(self.every_steps >= 1 and self.keep >= 1, "every_steps and keep must be at least 1")
@@ -139,9 +150,14 @@ class Evaluation:
     """Bits per byte on the held-out text."""
 
     every_steps: int = 500
-    length: int = setting(256, "window, in tokens")
-    stride: int | None = setting(None, "tokens between windows; None: windows that do not overlap")
-    max_bytes: int = setting(200_000, "text read of each held-out source during training; the last evaluation reads all")
+    length: int = field(default=256, metadata={"help": "window, in tokens"})
+    stride: int | None = field(
+        default=None, metadata={"help": "tokens between windows; None: windows that do not overlap"}
+    )
+    max_bytes: int = field(
+        default=200_000,
+        metadata={"help": "text read of each held-out source during training; the last evaluation reads all"},
+    )
 
     def __post_init__(self):
         require(self.every_steps >= 1 and self.length >= 1, "every_steps and length must be at least 1")
@@ -152,18 +168,24 @@ class Evaluation:
 class Recipe:
     """A whole run."""
 
-    folder: Path = setting(help="all files of the run")
-    model: dict[str, object] = setting(help="a Hugging Face config: model_type and its sizes")
+    folder: Path = field(metadata={"help": "all files of the run"})
+    model: dict[str, object] = field(metadata={"help": "a Hugging Face config: model_type and its sizes"})
     data: Data
-    tokenizer: Tokenizer = Tokenizer()
-    batch: Batch = Batch()
-    optimizer: Optimizer = Optimizer()
-    schedule: Schedule = Schedule()
-    checkpoints: Checkpoints = Checkpoints()
-    evaluation: Evaluation = Evaluation()
-    precision: Literal["bf16", "float32"] = setting("bf16", "of matrix products; masters are float32 either way")
-    compile: Literal["auto", "yes", "no"] = setting("auto", "torch.compile; auto: where a C++ compiler exists")
-    threads: int | None = setting(None, "CPU threads; None: all cores that the process may use")
+    tokenizer: Tokenizer = field(default_factory=Tokenizer)
+    batch: Batch = field(default_factory=Batch)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    schedule: Schedule = field(default_factory=Schedule)
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    precision: Literal["bf16", "float32"] = field(
+        default="bf16", metadata={"help": "of matrix products; masters are float32 either way"}
+    )
+    compile: Literal["auto", "yes", "no"] = field(
+        default="auto", metadata={"help": "torch.compile; auto: where a C++ compiler exists"}
+    )
+    threads: int | None = field(
+        default=None, metadata={"help": "CPU threads; None: all cores that the process may use"}
+    )
 
     def identity(self) -> str:
         """Hash of what a checkpoint depends on. Horizon, logging and speed settings may change between resumes."""

@@ -35,7 +35,9 @@ class Sampler:
         n_windows = (len(tokens) - 1 - self.length) // self.length
         lap, index = divmod(draw, n_windows)
         key = (self.seed, source, lap)
-        start = int(_order(n_windows, key)[index]) * self.length + int(_hash(np.uint64(0), key) % np.uint64(self.length))
+        start = int(_order(n_windows, key)[index]) * self.length + int(
+            _hash(np.uint64(0), key) % np.uint64(self.length)
+        )
         return tokens[start : start + self.length + 1].astype(np.int64)
 
     def batch(self, step: int, part: int, sequences: int, accumulate: int) -> np.ndarray:

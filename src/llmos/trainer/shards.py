@@ -40,7 +40,9 @@ def prepare_shard(source: Source, tokenizer: Path, folder: Path) -> Path:
     """The shard of a source, encoded now unless a fitting one is there. Returns the path of its .bin file."""
     path = folder / f"{source.name}.bin"
     if not source.path.exists():
-        raise UserError(f"source {source.name}: there is no file {source.path}; correct data.sources or fetch the data first")
+        raise UserError(
+            f"source {source.name}: there is no file {source.path}; correct data.sources or fetch the data first"
+        )
     hashes = {"source_sha256": sha256_file(source.path), "tokenizer_sha256": sha256_file(tokenizer / "tokenizer.json")}
     if path.exists() and _card_path(path).exists():
         card = asdict(read_card(path))
@@ -55,7 +57,9 @@ def open_shard(path: Path) -> np.ndarray:
     card = read_card(path)
     expected = card.tokens * np.dtype(card.dtype).itemsize
     if path.stat().st_size != expected:
-        raise FormatError(path, f"has {path.stat().st_size} bytes, its card says {expected}: delete both to encode again")
+        raise FormatError(
+            path, f"has {path.stat().st_size} bytes, its card says {expected}: delete both to encode again"
+        )
     return np.memmap(path, dtype=card.dtype, mode="r")
 
 

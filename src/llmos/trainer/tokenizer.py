@@ -61,7 +61,9 @@ def train_tokenizer(wanted: Tokenizer, texts: Iterator[str]) -> Encoder:
     )
     encoder.train_from_iterator(texts, trainer=trainer)
     if encoder.get_vocab_size() != wanted.vocab:
-        raise UserError(f"the sources have only enough text for {encoder.get_vocab_size()} of {wanted.vocab} tokens: lower tokenizer.vocab")
+        raise UserError(
+            f"the sources have only enough text for {encoder.get_vocab_size()} of {wanted.vocab} tokens: lower tokenizer.vocab"
+        )
     start = wanted.special[0]
     encoder.post_processor = processors.TemplateProcessing(
         single=f"{start} $A", pair=f"{start} $A $B", special_tokens=[(start, encoder.token_to_id(start))]
