@@ -75,5 +75,9 @@ def test_torch_stays_where_it_belongs():
     wrong = []
     for path in sources():
         if path.relative_to(SRC).parts[0] not in TORCH_IN:
-            wrong += [f"{path}:{line}: {name}" for line, name in imported(path) if name.split(".")[0] in ("torch", "transformers")]
+            wrong += [
+                f"{path}:{line}: {name}"
+                for line, name in imported(path)
+                if name.split(".")[0] in ("torch", "transformers")
+            ]
     assert not wrong, "\n".join(wrong)

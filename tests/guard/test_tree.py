@@ -13,7 +13,9 @@ LUMBER = {"utils", "helpers", "common", "misc", "manager", "util", "helper"}
 
 @pytest.fixture(scope="module")
 def tracked() -> list[Path]:
-    out = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True)
+    out = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True
+    )
     if out.returncode != 0:
         pytest.skip("not a git checkout")
     return [ROOT / name for name in out.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
@@ -48,13 +50,20 @@ def test_every_source_file_says_what_it_is(tracked: list[Path]):
 
     silent = []
     for path in tracked:
-        if path.suffix == ".py" and path.is_relative_to(ROOT / "src") and not ast.get_docstring(ast.parse(path.read_text())):
+        if (
+            path.suffix == ".py"
+            and path.is_relative_to(ROOT / "src")
+            and not ast.get_docstring(ast.parse(path.read_text()))
+        ):
             silent.append(path)
     assert silent == []
 
 
 def test_the_environment_is_read_in_one_place(tracked: list[Path]):
     reads = re.compile(r"os\.(environ\b|getenv)")
-    allowed = {ROOT / "src/llmos/core/env.py", ROOT / "src/llmos/compiler/toolchain.py"}  # the latter hands it to a child
+    allowed = {
+        ROOT / "src/llmos/core/env.py",
+        ROOT / "src/llmos/compiler/toolchain.py",
+    }  # the latter hands it to a child
     sources = [path for path in tracked if path.suffix == ".py" and path.is_relative_to(ROOT / "src")]
     assert [path for path in sources if path not in allowed and reads.search(path.read_text())] == []

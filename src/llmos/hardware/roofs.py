@@ -1,0 +1,72 @@
+"""Measured roofs: how fast memory can be read and int8 products formed. Decode is bound by the first, prefill by the second.
+
+The probe is C++ that the caller has compiled and loaded (this package knows no compiler); its threads are Python's, which
+hold no lock inside a foreign call.
+"""
+
+import ctypes
+import mmap
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from llmos.hardware.caches import caches
+from llmos.hardware.memory import memory
+
+__all__ = ["PROBE_SOURCE", "measure_bandwidth", "measure_int8_peak"]
+
+PROBE_SOURCE = Path(__file__).with_name("probe.cc")
+_ROUNDS = 10_000_000
+_CHUNK = 2 * 2**20  # one huge page
+
+
+def measure_bandwidth(probe: ctypes.CDLL, threads: int, *, repeats: int = 5) -> float:
+    """Bytes per second that `threads` threads read together from huge pages, the best of `repeats` passes."""
+    part = _read_size() // threads // _CHUNK * _CHUNK
+    probe.llmos_probe_read.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+    probe.llmos_probe_read.restype = ctypes.c_uint64
+    with mmap.mmap(-1, part * threads) as arena:
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            arena.madvise(mmap.MADV_HUGEPAGE)
+        view = ctypes.c_char.from_buffer(arena)
+        base = ctypes.addressof(view)
+        ctypes.memset(base, 1, part * threads)
+        seconds = _best(threads, repeats, lambda rank: probe.llmos_probe_read(base + rank * part, part))
+        del view
+    return part * threads / seconds
+
+
+def measure_int8_peak(probe: ctypes.CDLL, threads: int, *, repeats: int = 3) -> float:
+    """Operations per second of int8 dot products on `threads` threads (a multiply and an add are two), best of `repeats`."""
+    probe.llmos_probe_int8.argtypes = (ctypes.c_uint64,)
+    probe.llmos_probe_int8.restype = ctypes.c_uint64
+    done = probe.llmos_probe_int8(1) * _ROUNDS
+    return done * threads / _best(threads, repeats, lambda rank: probe.llmos_probe_int8(_ROUNDS))
+
+
+def _read_size() -> int:
+    """Well above the last cache, within a quarter of the free memory, and within what a second can read anywhere."""
+    largest = max((cache.size_bytes for cache in caches()), default=0)
+    wanted = min(max(2**28, 3 * largest), 2**30)
+    return max(2**26, min(wanted, memory().available // 4))
+
+
+def _best(threads: int, repeats: int, work: Callable[[int], object]) -> float:
+    """Seconds of the fastest repeat, from the first thread's start to the last one's end, by the threads' own clocks."""
+    together = threading.Barrier(threads)
+    spans: list[list[tuple[float, float]]] = [[] for _ in range(repeats)]
+
+    def run(rank: int) -> None:
+        for span in spans:
+            together.wait()
+            began = time.perf_counter()
+            work(rank)
+            span.append((began, time.perf_counter()))
+
+    crew = [threading.Thread(target=run, args=(rank,), daemon=True) for rank in range(threads)]
+    for thread in crew:
+        thread.start()
+    for thread in crew:
+        thread.join()
+    return min(max(end for _, end in span) - min(began for began, _ in span) for span in spans)
