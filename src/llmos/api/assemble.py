@@ -1,0 +1,62 @@
+"""Joins weights and compiler: fills the packed weights of a graph from a checkpoint's parameters."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from llmos.compiler import Graph, Section, layout
+from llmos.models import Spec, inverse_frequencies
+from llmos.weights import Tensor, pack_into
+
+__all__ = ["fill_weights", "rope_tables", "weights_bytes"]
+
+
+def weights_bytes(graph: Graph) -> int:
+    """Size of the packed weights of a graph."""
+    end = max(section.offset + section.n_bytes for section in layout(graph))
+    return -(-end // 64) * 64
+
+
+def fill_weights(
+    graph: Graph, parameters: Mapping[str, Tensor], out: memoryview, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Pack every parameter to its place in `out` (weights_bytes long). progress: called with bytes done and bytes in all."""
+    target = np.frombuffer(out, np.uint8)
+    total = weights_bytes(graph)
+    for section in layout(graph):
+        view = target[section.offset : section.offset + section.n_bytes]
+        if section.format == "plain":
+            values = np.concatenate([parameters[name].float32() for name in section.parts])
+            view.view(np.float32)[:] = values.reshape(-1)
+        else:
+            pack_into(view, section.shape, _row_reader(parameters, section), section.format)
+        if progress:
+            progress(section.offset + section.n_bytes, total)
+
+
+def _row_reader(parameters: Mapping[str, Tensor], section: Section) -> Callable[[int, int], np.ndarray]:
+    """Rows start .. stop of the stacked parts: bfloat16 bits where all parts are stored so, else float32."""
+    tensors = [parameters[name] for name in section.parts]
+    starts = np.cumsum([0, *(tensor.shape[0] for tensor in tensors)])
+    raw = all(tensor.dtype == "bfloat16" for tensor in tensors)
+
+    def rows(start: int, stop: int) -> np.ndarray:
+        pieces = []
+        for tensor, first in zip(tensors, starts, strict=False):
+            a, b = max(start - first, 0), min(stop - first, tensor.shape[0])
+            if a < b:
+                piece = Tensor(tensor.dtype, tensor.data[a:b])
+                pieces.append(piece.data if raw else piece.float32())
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    return rows
+
+
+def rope_tables(spec: Spec, context: int) -> np.ndarray:
+    """cos [context][d/2], then sin [context][d/2], float32, of each distinct rope of the spec, one after another."""
+    tables = []
+    for attention in dict.fromkeys(layer.attention for layer in spec.layers):
+        if attention.rope is not None:
+            angles = np.outer(np.arange(context), inverse_frequencies(attention.rope, attention.head_dim))
+            tables += [np.cos(angles), np.sin(angles)]
+    return np.concatenate([table.reshape(-1) for table in tables] or [np.zeros(1)]).astype(np.float32)
