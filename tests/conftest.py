@@ -37,7 +37,9 @@ sys.addaudithook(_refuse_network)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fail-on-skip", action="store_true", help="fail when a test skips for an unforeseen reason")
-    parser.addoption("--allow-skip", action="append", default=[], metavar="REGEX", help="a further skip reason to accept")
+    parser.addoption(
+        "--allow-skip", action="append", default=[], metavar="REGEX", help="a further skip reason to accept"
+    )
 
 
 class _Skips:

@@ -31,6 +31,7 @@ class Environment:
     hub_endpoint: str | None = None
     log: str = "warning"
     offline: bool = False
+    state: Path
     target: str | None = None
     test_data: Path | None = None
     threads: int | None = None
@@ -49,6 +50,7 @@ def environment(variables: Mapping[str, str] = os.environ) -> Environment:
         cc=variables.get("LLMOS_CC") or None,
         hub_endpoint=variables.get("LLMOS_HUB_ENDPOINT") or variables.get("HF_ENDPOINT") or None,
         log=_log_level(variables.get("LLMOS_LOG") or "warning"),
+        state=_state(variables),
         offline=(variables.get("LLMOS_OFFLINE") or "0") not in ("0", "false", "no"),
         target=variables.get("LLMOS_TARGET") or None,
         test_data=Path(test_data) if test_data else None,
@@ -60,6 +62,12 @@ def _cache(variables: Mapping[str, str]) -> Path:
     if variables.get("LLMOS_CACHE"):
         return Path(variables["LLMOS_CACHE"])
     base = variables.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "llmos"
+
+
+def _state(variables: Mapping[str, str]) -> Path:
+    """Where the history of chats is kept."""
+    base = variables.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
     return Path(base) / "llmos"
 
 

@@ -1,0 +1,44 @@
+"""`llmos compile MODEL -o X.llm`."""
+
+from pathlib import Path
+
+import click
+
+from llmos.cli.terminal import Progress
+
+__all__ = ["command"]
+
+_FORMATS = click.Choice(["float32", "bf16", "int8"])
+
+
+@click.command("compile")
+@click.argument("model")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The .llm file to write."
+)
+@click.option("--weights", type=_FORMATS, help="Weight format [the checkpoint's].")
+@click.option("--kv", type=_FORMATS, help="Format of keys and values in memory [float32].")
+@click.option("--target", help="Instruction set to compile for [the best of this machine].")
+@click.option("--explain", is_flag=True, help="Show bytes, operations and predicted time of every operation.")
+@click.option("--dump", type=click.Path(path_type=Path, file_okay=False), help="Folder for the graph after each pass.")
+def command(
+    model: str,
+    output: Path,
+    weights: str | None,
+    kv: str | None,
+    target: str | None,
+    explain: bool,
+    dump: Path | None,
+) -> None:
+    """Compile a model into one file that holds its graph, weights and prompt format, and no machine code."""
+    from llmos.api import compile_model
+
+    if output.suffix != ".llm":
+        raise click.UsageError(f"the output is {str(output)!r}; its name must end in .llm")
+    with Progress() as progress:
+        report = compile_model(
+            model, output, weights=weights, kv=kv, target=target, explain=explain, dump=dump, progress=progress
+        )
+    if explain and report:
+        click.echo(report)
+    click.echo(f"{output}", err=True)

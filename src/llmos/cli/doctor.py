@@ -1,0 +1,110 @@
+"""`llmos doctor`: what this machine is, how fast it measures, what is installed, what is missing and how to get it."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import click
+
+from llmos.cli.examine import Finding, examine_installation
+from llmos.cli.probe import Roofs, measure_roofs, warm_toolchain
+from llmos.cli.terminal import Progress, write_json
+from llmos.core.errors import LlmosError
+from llmos.core.units import format_bytes
+from llmos.hardware import Memory, Topology, accelerators, architecture, caches, features, memory, model_name, topology
+
+__all__ = ["command"]
+
+_TOLD = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8", "asimddp", "sve")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """The facts that decide how a model runs here."""
+
+    architecture: str
+    processor: str
+    features: list[str]
+    topology: Topology
+    caches: list[Any]
+    memory: Memory
+    accelerators: list[Any]
+
+
+@click.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
+@click.option("--quick", is_flag=True, help="Leave the measurements out.")
+@click.option("--warm", is_flag=True, help="Only prepare the compiler and the embedded model for their first use.")
+def command(as_json: bool, quick: bool, warm: bool) -> None:
+    """Examine this machine and this installation.
+
+    Tells the machine's facts, the memory bandwidth and int8 peak measured now, the toolchain, and what is missing with
+    the way to get it. Exits with 3 where models cannot be compiled.
+    """
+    if warm:
+        with Progress() as progress:
+            warm_toolchain(progress)
+        return
+    machine = _machine()
+    roofs = None if quick else _roofs()
+    findings = examine_installation()
+    if isinstance(roofs, LlmosError):
+        findings.append(Finding(name="measurement", ok=False, text=str(roofs)))
+        roofs = None
+    if as_json:
+        checks = [asdict(finding) for finding in findings]
+        write_json({"machine": asdict(machine), "roofs": asdict(roofs) if roofs else None, "checks": checks})
+    else:
+        _show(machine, roofs, findings)
+    if any(finding.name == "toolchain" and not finding.ok for finding in findings):
+        raise click.exceptions.Exit(3)
+
+
+def _machine() -> Machine:
+    flags = features()
+    return Machine(
+        architecture=architecture(),
+        processor=model_name(),
+        features=[name for name in _TOLD if name in flags],
+        topology=topology(),
+        caches=caches(),
+        memory=memory(),
+        accelerators=accelerators(),
+    )
+
+
+def _roofs() -> Roofs | LlmosError:
+    with Progress() as progress:
+        try:
+            return measure_roofs(progress)
+        except LlmosError as error:
+            return error
+
+
+def _show(machine: Machine, roofs: Roofs | None, findings: list[Finding]) -> None:
+    cpus, ram = machine.topology, machine.memory
+    limit = f", limited to {format_bytes(ram.limit)}" if ram.limit else ""
+    lines = {
+        "processor": f"{machine.processor} ({machine.architecture})",
+        "instructions": " ".join(machine.features) or "no vector extension that LLMOS uses",
+        "cores": f"{cpus.cores} in {cpus.packages} package(s), {cpus.threads} threads, {cpus.usable} usable here",
+        "caches": ", ".join(f"L{cache.level} {format_bytes(cache.size_bytes)}" for cache in machine.caches)
+        or "unknown",
+        "memory": f"{format_bytes(ram.total)}, {format_bytes(ram.available)} available{limit}",
+        "accelerators": ", ".join(_accelerator(item) for item in machine.accelerators) or "none",
+    }
+    if roofs is not None:
+        lines["target"] = roofs.target
+        lines["bandwidth"] = f"{roofs.read_bytes_per_s / 1e9:.1f} GB/s read from memory with {roofs.threads} thread(s)"
+        lines["int8 peak"] = f"{roofs.int8_ops_per_s / 1e9:.0f} GOP/s with {roofs.threads} thread(s)"
+    for name, text in lines.items():
+        click.echo(f"{name:<14}{text}")
+    click.echo()
+    for finding in findings:
+        click.echo(
+            f"{'ok' if finding.ok else 'MISSING' if finding.needed else 'note':<9}{finding.name}: {finding.text}"
+        )
+
+
+def _accelerator(item: Any) -> str:
+    size = f", {format_bytes(item.memory_bytes)}" if item.memory_bytes else ""
+    return f"{item.vendor} {item.name}{size}" + ("" if item.usable else " (no driver answers for it)")

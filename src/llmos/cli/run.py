@@ -1,0 +1,151 @@
+"""`llmos run [MODEL] [PROMPT]`: one generation to stdout, or a conversation where a person sits at a terminal."""
+
+import difflib
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from llmos.cli.terminal import Progress, write_json
+from llmos.core.env import environment
+from llmos.core.errors import UserError
+from llmos.models import CATALOGUE, DEFAULT_MODEL, lookup
+
+__all__ = ["command"]
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
+
+
+@click.command("run")
+@click.argument("words", nargs=-1, metavar="[MODEL] [PROMPT]")
+@click.option("--max-tokens", type=click.IntRange(1), help="Tokens to generate at most.")
+@click.option("--temperature", type=click.FloatRange(0), help="0 takes the likeliest token; higher is more varied.")
+@click.option("--greedy", is_flag=True, help="The same as --temperature 0.")
+@click.option(
+    "--top-p", type=click.FloatRange(0, 1, min_open=True), help="Draw from the likeliest tokens of this share."
+)
+@click.option("--top-k", type=click.IntRange(0), help="Draw from this many likeliest tokens; 0: from all.")
+@click.option("--min-p", type=click.FloatRange(0, 1), help="Leave out tokens below this share of the likeliest one's.")
+@click.option("--seed", type=click.IntRange(0), help="The same seed gives the same text.")
+@click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be given several times.")
+@click.option("--weights", type=click.Choice(["float32", "bf16", "int8"]), help="Weight format [the checkpoint's].")
+@click.option("--context", type=click.IntRange(1), help="Tokens to make room for [the model's own context].")
+@click.option("--threads", type=click.IntRange(1), help="Threads to use [every core that may be used].")
+@click.option("--chat/--raw", "chat", default=None, help="Put the prompt as a chat message, or as it is [raw].")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Write one JSON document with text, tokens and timings at the end."
+)
+def command(words: tuple[str, ...], chat: bool | None, as_json: bool, **flags: Any) -> None:
+    """Generate text with a model, or chat with it.
+
+    A single word or sentence that names no model is the prompt, and the embedded model answers. Without a prompt, the text
+    on standard input is the prompt; at a terminal a conversation begins.
+
+    \b
+    llmos run "Once upon a time"
+    llmos run gpt2 "The quick brown fox" --max-tokens 50 --seed 7
+    echo "The sea was" | llmos run --greedy
+    """
+    name, prompt = _split(words)
+    sampling = _sampling(flags)
+    load = {key: flags[key] for key in ("weights", "context", "threads")}
+    if prompt is None and sys.stdin.isatty() and not as_json:
+        from llmos.cli.chat import converse
+
+        converse(_load(name, load), sampling, chat)
+        return
+    if prompt is None:
+        prompt = _standard_input()
+    started = time.perf_counter()
+    model = _load(name, load)
+    loaded = time.perf_counter()
+    generation = model.start(_framed(prompt, chat), **sampling)
+    text, first = "", None
+    if not as_json and not chat and sys.stdout.isatty():
+        _write(prompt)
+    for piece in generation:
+        first = first or time.perf_counter()
+        text += piece
+        if not as_json:
+            _write(piece)
+    ended = time.perf_counter()
+    if as_json:
+        spans = {"load_s": loaded - started, "first_text_s": (first or ended) - loaded, "total_s": ended - loaded}
+        write_json(_document(name, prompt, text, generation, spans))
+    elif not text.endswith("\n"):
+        _write("\n")
+
+
+def _split(words: tuple[str, ...]) -> tuple[str, str | None]:
+    """Model name and prompt of the positional words."""
+    if len(words) > 2:
+        raise click.UsageError(
+            f"a model and a prompt are at most two words, not {len(words)}: put the prompt in quotes"
+        )
+    if len(words) == 2:
+        return words[0], words[1]
+    if not words:
+        return DEFAULT_MODEL, None
+    if _names_a_model(words[0]):
+        return words[0], None
+    near = difflib.get_close_matches(words[0].lower(), CATALOGUE, n=1, cutoff=0.8)
+    if near:
+        click.echo(f"llmos: taking {words[0]!r} as the prompt; the model {near[0]!r} has a similar name", err=True)
+    return DEFAULT_MODEL, words[0]
+
+
+def _names_a_model(word: str) -> bool:
+    if lookup(word) is not None or _HUB_ID.fullmatch(word) or word.endswith((".llm", ".bin", ".safetensors")):
+        return True
+    return word.startswith(("/", "./", "../", "~")) or (" " not in word and Path(word).exists())
+
+
+def _standard_input() -> str:
+    text = sys.stdin.read()
+    if not text.strip():
+        raise UserError("there is no prompt: give it as an argument or on standard input")
+    return text.removesuffix("\n")
+
+
+def _sampling(flags: dict[str, Any]) -> dict[str, Any]:
+    """The sampling settings that were given; what was not is left to the model's defaults."""
+    if flags["greedy"] and flags["temperature"]:
+        raise click.UsageError("--greedy is --temperature 0: give one of the two")
+    if flags["greedy"]:
+        flags["temperature"] = 0.0
+    names = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "seed")
+    given = {name: flags[name] for name in names if flags[name] is not None}
+    return given | ({"stop": list(flags["stop"])} if flags["stop"] else {})
+
+
+def _load(name: str, settings: dict[str, Any]) -> Any:
+    from llmos.api import load_model
+
+    settings = settings | {"threads": settings["threads"] or environment().threads}
+    with Progress() as progress:
+        return load_model(name, progress=progress, **settings)
+
+
+def _framed(prompt: str, chat: bool | None) -> str | list[dict[str, str]]:
+    return [{"role": "user", "content": prompt}] if chat else prompt
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _document(name: str, prompt: str, text: str, generation: Any, spans: dict[str, float]) -> dict[str, Any]:
+    tokens = list(generation.tokens)
+    return {
+        "model": name,
+        "prompt": prompt,
+        "text": text,
+        "tokens": tokens,
+        "prompt_tokens": generation.prompt_tokens,
+        "finish_reason": generation.finish_reason,
+        "timings": spans | {"tokens_per_s": len(tokens) / spans["total_s"] if spans["total_s"] else None},
+    }
