@@ -1,0 +1,79 @@
+"""What a name means: a path, an embedded model, a catalogue entry, or a repository of the Hub."""
+
+import difflib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from llmos.core.env import environment
+from llmos.core.errors import UserError
+from llmos.hub.download import download
+from llmos.models import CATALOGUE, lookup
+
+__all__ = ["Resolved", "embedded_models", "resolve"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """Where a model is. notice: what the user should be told, when the model is not what the name says."""
+
+    kind: Literal["embedded", "folder", "bundle", "llama2c"]
+    path: Path
+    display: str
+    notice: str | None = None
+
+
+def embedded_models() -> list[str]:
+    """Names of the models that ship with LLMOS."""
+    root = Path(str(resources.files("llmos"))) / "embedded"
+    return sorted(path.name for path in root.iterdir() if (path / "config.json").exists()) if root.is_dir() else []
+
+
+def resolve(
+    name: str, *, offline: bool | None = None, progress: Callable[[str, int, int], None] | None = None
+) -> Resolved:
+    """The model of a name: an existing path first, then the catalogue, then `organisation/name` on the Hub.
+
+    progress: called with a file name, bytes done and bytes in all. Raises UserError for a name that means nothing, with the
+    nearest names there are, and for downloads that cannot be had.
+    """
+    path = Path(name).expanduser()
+    if name and path.exists():
+        return Resolved(kind=_kind(path), path=path, display=name)
+    entry = lookup(name)
+    if entry is not None and entry.embedded is not None:
+        return Resolved(kind="embedded", path=_embedded(entry.embedded), display=entry.embedded, notice=entry.notice)
+    hub_id = entry.hub_id if entry is not None else name
+    if hub_id and re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", hub_id) and not name.startswith((".", "/", "~")):
+        use_network = not (environment().offline if offline is None else offline)
+        return Resolved(kind="folder", path=download(hub_id, use_network=use_network, progress=progress), display=hub_id)
+    near = difflib.get_close_matches(name.lower(), CATALOGUE, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known names: {', '.join(CATALOGUE)}"
+    raise UserError(
+        f"there is no model {name!r}: {hint} A model is also a folder in the Hugging Face layout, a .llm file, a llama2.c .bin file, or organisation/name on the Hub"
+    )
+
+
+def _kind(path: Path) -> Literal["folder", "bundle", "llama2c"]:
+    if path.is_dir():
+        return "folder"
+    if path.suffix == ".llm":
+        return "bundle"
+    if path.suffix == ".bin":
+        return "llama2c"
+    if path.suffix in (".pt", ".pth", ".ckpt", ".pkl"):
+        raise UserError(
+            f"{path} is a pickle, which can run any program when it is opened; LLMOS never does. Convert it where you trust its source: "
+            "load it with transformers, then save_pretrained(folder) writes safetensors"
+        )
+    raise UserError(f"{path} is not a kind of model that LLMOS reads: a folder in the Hugging Face layout, .llm, or llama2.c .bin")
+
+
+def _embedded(name: str) -> Path:
+    path = Path(str(resources.files("llmos"))) / "embedded" / name
+    if not (path / "config.json").exists():
+        raise UserError(f"the embedded model {name} is missing from this installation: install llmos again")
+    return path

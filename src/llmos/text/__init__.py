@@ -1,0 +1,9 @@
+"""Text and tokens: tokenizers, the prompt format, chat templates, incremental decoding, stop strings."""
+
+from llmos.text.chat import render_chat
+from llmos.text.decoder import Decoder
+from llmos.text.prompt_format import PromptFormat
+from llmos.text.stops import StopMatcher
+from llmos.text.tokenizer import Tokenizer
+
+__all__ = ["Decoder", "PromptFormat", "StopMatcher", "Tokenizer", "render_chat"]
