@@ -1,0 +1,87 @@
+"""`compile_model`: a checkpoint becomes a bundle, with the lineage of what it was made from."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from llmos import __version__
+from llmos.api.assemble import weights_bytes
+from llmos.api.explain import explain_graph
+from llmos.api.prepare import choose_options, open_source
+from llmos.artifact import write_bundle
+from llmos.compiler import build_graph, compile_code, graph_hash, target_named, to_dict
+from llmos.core.env import environment
+from llmos.core.errors import UserError
+from llmos.core.files import sha256_file
+from llmos.hardware import features
+from llmos.native import include_dir, sources_hash
+from llmos.runtime.executor import arena
+from llmos.text import Tokenizer
+
+__all__ = ["compile_model"]
+
+
+def compile_model(
+    name: str,
+    output: str | Path,
+    *,
+    weights: str | None = None,
+    kv: str | None = None,
+    target: str | None = None,
+    explain: bool = False,
+    dump: Path | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> str | None:
+    """Compile a model into the bundle `output`, and its code for this machine into the local cache.
+
+    weights, kv: number formats (None: the checkpoint's precision). dump: folder for the graph after each pass. Returns the
+    table of operations when `explain` is set. Raises UserError, FormatError and ResourceError as `load_model` does.
+    """
+    source = open_source(name, progress)
+    if source.bundle is not None:
+        raise UserError(f"{name} is compiled already: give the checkpoint that it was made from")
+    options = choose_options(source, weights, kv)
+    graph = build_graph(source.spec, options, dump=dump)
+    chosen = target_named(target or environment().target, features())
+    compile_code(graph, chosen, include=include_dir(), kernels_hash=sources_hash(), progress=progress)
+    memory = arena(weights_bytes(graph), "packed weights")
+    view = memoryview(memory)[: weights_bytes(graph)]
+    source.fill(graph, view, progress)
+    format = source.prompt_format
+    tokenizer = Tokenizer(format) if format else None
+    if tokenizer:
+        tokenizer.check_vocab(source.spec.vocab)
+    documents = {
+        "spec": source.config,
+        "graph": to_dict(graph),
+        "prompt_format": format.to_dict() if format else None,
+        "golden": tokenizer.golden() if tokenizer else [],
+        "lineage": _lineage(source.resolved.path, name, options),
+        "reports": {},
+    }
+    facts = {
+        "producer": f"llmos {__version__}",
+        "graph": graph_hash(graph),
+        "formats": {"weights": options.weights, "kv": options.kv},
+        "generation": source.generation,
+    }
+    if progress:
+        progress(f"writing {output}")
+    write_bundle(Path(output), documents=documents, facts=facts, weights=view, licence=_licence(source.resolved.path))
+    return explain_graph(graph) if explain else None
+
+
+def _lineage(path: Path, name: str, options) -> dict:
+    """Hashes of the files that went in, and the recipe."""
+    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix in (".json", ".safetensors", ".jinja"))
+    return {
+        "verb": "compile",
+        "source": Path(name).name if Path(name).exists() else name,
+        "files": {file.name: sha256_file(file) for file in files},
+        "recipe": {"weights": options.weights, "kv": options.kv},
+        "producer": f"llmos {__version__}",
+    }
+
+
+def _licence(path: Path) -> str | None:
+    found = sorted(path.glob("LICENSE*")) if path.is_dir() else []
+    return found[0].read_text(encoding="utf-8", errors="replace") if found else None

@@ -1,0 +1,98 @@
+"""One generation: iterate it for its text, ask it afterwards for everything else."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from llmos.runtime import Engine, Request
+from llmos.text import Decoder, StopMatcher, Tokenizer
+
+__all__ = ["Generation"]
+
+
+class Generation:
+    """A running or finished generation. Each step of the iteration gives text that is certain; leaving it early needs `cancel`.
+
+    text, tokens, finish_reason ("stop", "length", "cancelled"), seed, prompt_tokens, dropped_tokens, logprobs, top_logprobs
+    and timings say what came of it.
+    """
+
+    def __init__(self, engine: Engine, request: Request, tokenizer: Tokenizer, stops: StopMatcher, dropped_tokens: int):
+        self._engine, self._request, self._stops = engine, request, stops
+        self._started_s = time.perf_counter()
+        self._first_s: float | None = None
+        self._ended_s: float | None = None
+        self._sequence = engine.submit(request)
+        self._decoder = Decoder(tokenizer, list(request.ids))
+        self._pieces: list[str] = []
+        self._stopped = False
+        self.dropped_tokens = dropped_tokens
+
+    def __iter__(self) -> Iterator[str]:
+        taken = 0
+        try:
+            while not self._stopped:
+                self._engine.wait(self._sequence, taken + 1)
+                new = self._sequence.generated[taken:]
+                self._first_s = self._first_s or time.perf_counter()
+                taken += len(new)
+                done = self._sequence.state == "finished"
+                piece = "".join(self._decoder.push(id) for id in new if id not in self._request.stop_ids)
+                yield from self._emit(piece, done and taken >= len(self._sequence.generated))
+                if done:
+                    break
+        finally:
+            self.cancel()
+            self._ended_s = time.perf_counter()
+
+    def _emit(self, piece: str, last: bool) -> Iterator[str]:
+        text, self._stopped = self._stops.push(piece + (self._decoder.finish() if last else ""))
+        if last and not self._stopped:
+            text += self._stops.finish()
+        if text:
+            self._pieces.append(text)
+            yield text
+
+    def cancel(self) -> None:
+        """Stop it and free what it holds. Does nothing to one that has finished."""
+        self._engine.cancel(self._sequence)
+
+    @property
+    def text(self) -> str:
+        """The text given out so far."""
+        return "".join(self._pieces)
+
+    @property
+    def tokens(self) -> list[int]:
+        """Generated ids; a stop string may end in the middle of the last one."""
+        return self._sequence.generated
+
+    @property
+    def finish_reason(self) -> str | None:
+        return "stop" if self._stopped else self._sequence.finish_reason
+
+    @property
+    def seed(self) -> int:
+        return self._request.sampling.seed
+
+    @property
+    def prompt_tokens(self) -> int:
+        return len(self._request.ids)
+
+    @property
+    def logprobs(self) -> list[float]:
+        """Log-probability of each generated id in the model's own distribution, where asked for."""
+        return self._sequence.logprobs
+
+    @property
+    def top_logprobs(self) -> list[list[tuple[int, float]]]:
+        return self._sequence.top
+
+    @property
+    def timings(self) -> dict[str, Any]:
+        """Seconds to the first token and in all, and tokens per second after the first."""
+        end = self._ended_s or time.perf_counter()
+        first = (self._first_s or end) - self._started_s
+        after = end - self._started_s - first
+        rate = (len(self.tokens) - 1) / after if len(self.tokens) > 1 and after > 0 else None
+        return {"first_token_s": first, "total_s": end - self._started_s, "decode_tokens_per_s": rate}

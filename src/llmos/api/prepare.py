@@ -1,0 +1,250 @@
+"""From a name to a program that can run: resolve, read, build the graph, compile for this machine, place the weights."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llmos.api.assemble import fill_weights, rope_tables, weights_bytes
+from llmos.artifact import Bundle, open_bundle
+from llmos.compiler import Graph, Options, build_graph, compile_code, graph_hash, target_named
+from llmos.core.env import environment
+from llmos.core.errors import FormatError, UserError
+from llmos.hardware import features
+from llmos.hub import Resolved, resolve
+from llmos.models import FAMILIES, Spec, parameter_count, shapes, sources, spec_from_config
+from llmos.native import include_dir, sources_hash
+from llmos.runtime import Program
+from llmos.text import PromptFormat, Tokenizer
+from llmos.weights import Llama2cFile, Parameters, open_checkpoint
+
+__all__ = ["Prepared", "Source", "open_source", "prepare"]
+
+_KEEPS = {"float32": "float32", "bfloat16": "bf16", "float16": "float32"}  # checkpoint precision -> format that loses nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """An opened model: what it is and how its weights get into a graph's layout."""
+
+    resolved: Resolved
+    config: dict[str, Any]
+    spec: Spec
+    prompt_format: PromptFormat | None
+    precision: str
+    generation: dict[str, Any] = field(default_factory=dict)
+    parameters: Parameters | None = None
+    bundle: Bundle | None = None
+
+    def fill(self, graph: Graph, out: memoryview, progress: Callable[[str], None] | None) -> None:
+        """Put the packed weights into `out`."""
+        report = _percent(progress, "reading weights" if self.bundle else "packing weights")
+        if self.bundle is not None:
+            self.bundle.read_weights_into(out, report)
+        else:
+            fill_weights(graph, self.parameters, out, report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What `Model` needs. info: facts for people and for `llmos info --json`."""
+
+    program: Program
+    spec: Spec
+    prompt_format: PromptFormat | None
+    tokenizer: Tokenizer | None
+    generation: dict[str, Any]
+    info: dict[str, Any]
+    notice: str | None
+
+
+def prepare(
+    name: str,
+    *,
+    weights: str | None = None,
+    kv: str | None = None,
+    context: int | None = None,
+    target: str | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Prepared:
+    """The compiled program of a model. weights: number format, None keeps the checkpoint's precision; context: positions.
+
+    Raises UserError for names, formats and settings that cannot be used, FormatError for damaged files, ResourceError where
+    there is no compiler.
+    """
+    source = open_source(name, progress)
+    options = choose_options(source, weights, kv)
+    graph = build_graph(source.spec, options)
+    if source.bundle is not None:
+        check_graph(source.bundle, graph)
+    tokenizer = _tokenizer(source)
+    chosen = target_named(target or environment().target, features())
+    library = compile_code(graph, chosen, include=include_dir(), kernels_hash=sources_hash(), progress=progress)
+    reach = _context(source.spec, context)
+    program = Program(
+        library=library,
+        vocab=source.spec.vocab,
+        context=reach,
+        weights_bytes=weights_bytes(graph),
+        fill_weights=lambda out: source.fill(graph, out, progress),
+        rope=rope_tables(source.spec, reach),
+    )
+    info = _info(source, options, chosen.name, reach, program) | {"graph": graph_hash(graph)}
+    return Prepared(
+        program=program,
+        spec=source.spec,
+        prompt_format=source.prompt_format,
+        tokenizer=tokenizer,
+        generation=source.generation,
+        info=info,
+        notice=source.resolved.notice,
+    )
+
+
+def open_source(name: str, progress: Callable[[str], None] | None = None) -> Source:
+    """Resolve a name and open what it leads to."""
+    report = (lambda file, done, total: progress(f"downloading {file} {100 * done // max(total, 1)} %")) if progress else None
+    resolved = resolve(name, progress=report)
+    if resolved.kind == "bundle":
+        return _open_bundle(resolved)
+    if resolved.kind == "llama2c":
+        return _open_llama2c(resolved)
+    return _open_folder(resolved)
+
+
+def choose_options(source: Source, weights: str | None, kv: str | None) -> Options:
+    """Formats as asked for; by default the checkpoint's own precision, and keys and values in bf16 unless that is float32."""
+    if source.bundle is not None:
+        stored = source.bundle.manifest["formats"]
+        for what, wanted in (("weights", weights), ("kv", kv)):
+            if wanted is not None and wanted != stored[what]:
+                raise UserError(f"{source.bundle.path} was compiled with {what} {stored[what]}, not {wanted}: compile it again from its source")
+        return Options(**stored)
+    weights = weights or _KEEPS[source.precision]
+    return Options(weights=weights, kv=kv or ("float32" if weights == "float32" else "bf16"))
+
+
+def check_graph(bundle: Bundle, graph: Graph) -> None:
+    """The graph is always built here, from the checked spec; the bundle's only has to be the same."""
+    if bundle.manifest.get("graph") != graph_hash(graph) or bundle.weights_bytes != weights_bytes(graph):
+        raise FormatError(
+            bundle.path, "was compiled by another version of the LLMOS compiler, whose weights lie elsewhere: compile it again from its source"
+        )
+
+
+def _open_folder(resolved: Resolved) -> Source:
+    path = resolved.path / "config.json"
+    config = _read_config(path)
+    spec = _spec(config, path)
+    family = FAMILIES[spec.family]
+    parameters = Parameters(
+        open_checkpoint(resolved.path), sources(spec), shapes(spec), prefixes=family.PREFIXES, unused=family.UNUSED, tied=spec.tied
+    )
+    has_tokenizer = (resolved.path / "tokenizer.json").exists()
+    generation = resolved.path / "generation_config.json"
+    return Source(
+        resolved=resolved,
+        config=config,
+        spec=spec,
+        prompt_format=PromptFormat.load(resolved.path) if has_tokenizer else None,
+        precision=parameters.dtype,
+        generation=_read_config(generation) if generation.exists() else {},
+        parameters=parameters,
+    )
+
+
+def _open_llama2c(resolved: Resolved) -> Source:
+    file = Llama2cFile(resolved.path)
+    spec = spec_from_config(file.config)
+    beside = [resolved.path.with_name(name) for name in ("tokenizer.bin", f"tok{spec.vocab}.bin")]
+    found = next((path for path in beside if path.exists()), None)
+    return Source(
+        resolved=resolved,
+        config=file.config,
+        spec=spec,
+        prompt_format=PromptFormat.from_llama2c(found, spec.vocab) if found else None,
+        precision="float32",
+        parameters=Parameters(file, sources(spec), shapes(spec), tied=spec.tied),
+    )
+
+
+def _open_bundle(resolved: Resolved) -> Source:
+    bundle = open_bundle(resolved.path)
+    config, format = bundle.document("spec"), bundle.document("prompt_format")
+    formats = bundle.manifest.get("formats")
+    if not isinstance(config, dict) or not isinstance(formats, dict) or set(formats) != {"weights", "kv"}:
+        raise FormatError(resolved.path, "manifest or spec lack what version 1 must have")
+    return Source(
+        resolved=resolved,
+        config=config,
+        spec=_spec(config, resolved.path),
+        prompt_format=PromptFormat.from_dict(format) if format else None,
+        precision=formats["weights"],
+        generation=bundle.manifest.get("generation") or {},
+        bundle=bundle,
+    )
+
+
+def _tokenizer(source: Source) -> Tokenizer | None:
+    if source.prompt_format is None:
+        return None
+    tokenizer = Tokenizer(source.prompt_format, f"{source.resolved.path}: tokenizer")
+    tokenizer.check_vocab(source.spec.vocab)
+    if source.bundle is not None:
+        tokenizer.verify_golden(source.bundle.document("golden"))
+    return tokenizer
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path.parent} is no model in the Hugging Face layout: there is no {path.name}") from None
+    except (ValueError, OSError) as error:
+        raise FormatError(path, f"is not JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise FormatError(path, "is not a JSON object")
+    return raw
+
+
+def _spec(config: dict[str, Any], path: Path) -> Spec:
+    try:
+        return spec_from_config(config)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _context(spec: Spec, wanted: int | None) -> int:
+    if wanted is None:
+        return min(spec.context, 8192)
+    if not 1 <= wanted <= spec.context:
+        raise UserError(f"context {wanted} is not possible: this model was made for 1 to {spec.context} positions")
+    return wanted
+
+
+def _percent(progress: Callable[[str], None] | None, what: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(f"{what} {100 * done // max(total, 1)} %")
+
+
+def _info(source: Source, options: Options, target: str, context: int, program: Program) -> dict[str, Any]:
+    spec, attention = source.spec, source.spec.layers[0].attention
+    return {
+        "name": source.resolved.display,
+        "path": str(source.resolved.path),
+        "family": spec.family,
+        "parameters": parameter_count(spec),
+        "layers": len(spec.layers),
+        "width": spec.width,
+        "heads": attention.heads,
+        "kv_heads": attention.kv_heads,
+        "vocab": spec.vocab,
+        "context": context,
+        "trained_context": spec.context,
+        "formats": {"weights": options.weights, "kv": options.kv, "checkpoint": source.precision},
+        "weights_bytes": program.weights_bytes,
+        "target": target,
+        "prompt_format": source.prompt_format.hash if source.prompt_format else None,
+        "chat_template": bool(source.prompt_format and source.prompt_format.chat_template),
+        "bundle": source.bundle.manifest.get("payload") if source.bundle else None,
+    }

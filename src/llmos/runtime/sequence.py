@@ -1,0 +1,90 @@
+"""A generation as a process: what was asked, what has come of it, where it stands."""
+
+import itertools
+import time
+from dataclasses import dataclass, field
+from typing import Literal
+
+from llmos.runtime.executor import SamplingParameters
+
+__all__ = ["Process", "Request", "Sequence"]
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """ids: the prompt. score: give the log-probability of every id and generate nothing. priority: smaller runs first."""
+
+    ids: tuple[int, ...]
+    max_tokens: int = 128
+    sampling: SamplingParameters = SamplingParameters()
+    stop_ids: tuple[int, ...] = ()
+    n_top: int = 0
+    logprobs: bool = False
+    score: bool = False
+    priority: int = 0
+    owner: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """One line of a process listing."""
+
+    id: int
+    owner: str
+    state: str
+    priority: int
+    n_prompt: int
+    n_generated: int
+    n_pages: int
+    age_s: float
+
+
+@dataclass(eq=False)
+class Sequence:
+    """A request in the engine. ids: prompt and continuation; n_computed: how many have their keys and values stored."""
+
+    request: Request
+    id: int = field(default_factory=lambda: next(_numbers))
+    state: Literal["waiting", "running", "finished"] = "waiting"
+    finish_reason: Literal["stop", "length", "cancelled", "error"] | None = None
+    error: Exception | None = None
+    ids: list[int] = field(default_factory=list)
+    n_computed: int = 0
+    n_cached: int = 0
+    pages: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    top: list[list[tuple[int, float]]] = field(default_factory=list)
+    scores: list[float | None] = field(default_factory=list)
+    started_s: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self):
+        self.ids = list(self.request.ids)
+        if self.request.score:
+            self.scores = [None]
+
+    @property
+    def n_prompt(self) -> int:
+        return len(self.request.ids)
+
+    @property
+    def generated(self) -> list[int]:
+        return self.ids[self.n_prompt :]
+
+    @property
+    def n_pending(self) -> int:
+        """Tokens to be computed before the next one can be drawn."""
+        return len(self.ids) - self.n_computed
+
+    def describe(self) -> Process:
+        return Process(
+            id=self.id,
+            owner=self.request.owner,
+            state=self.state,
+            priority=self.request.priority,
+            n_prompt=self.n_prompt,
+            n_generated=len(self.ids) - self.n_prompt,
+            n_pages=len(self.pages),
+            age_s=time.monotonic() - self.started_s,
+        )
