@@ -72,7 +72,11 @@ def compile_model(
 
 def _lineage(path: Path, name: str, options) -> dict:
     """Hashes of the files that went in, and the recipe."""
-    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix in (".json", ".safetensors", ".jinja"))
+    files = (
+        [path]
+        if path.is_file()
+        else sorted(p for p in path.iterdir() if p.suffix in (".json", ".safetensors", ".jinja"))
+    )
     return {
         "verb": "compile",
         "source": Path(name).name if Path(name).exists() else name,

@@ -10,7 +10,9 @@ __all__ = ["explain_graph"]
 
 def explain_graph(graph: Graph) -> str:
     """A table: one line per operation of each block, times the layers that share the block, for one decoded token."""
-    lines = [f"{'block':<10} {'times':>5}  {'operation':<14} {'parameters':<22} {'weights read':>13} {'operations':>12}"]
+    lines = [
+        f"{'block':<10} {'times':>5}  {'operation':<14} {'parameters':<22} {'weights read':>13} {'operations':>12}"
+    ]
     total_bytes = total_operations = 0
     for name, block in graph.blocks():
         times = graph.layers.count(int(name.removeprefix("kind"))) if name.startswith("kind") else 1
@@ -23,7 +25,9 @@ def explain_graph(graph: Graph) -> str:
                 f"{name:<10} {times:>5}  {node.op:<14} {parameters:<22} {format_bytes(n_bytes):>13} {operations / 1e6:>10.3f} M"
             )
     lines.append(f"per token: {format_bytes(total_bytes)} of weights, {total_operations / 1e6:.1f} million operations")
-    lines.append(f"workspace: {graph.buffers['token_bytes']} bytes per token of a step, {graph.buffers['output_bytes']} per output row")
+    lines.append(
+        f"workspace: {graph.buffers['token_bytes']} bytes per token of a step, {graph.buffers['output_bytes']} per output row"
+    )
     return "\n".join(lines)
 
 

@@ -1,10 +1,9 @@
 """`load_model` and `Model`: one prompt or many threads, text or ids, greedy or sampled."""
 
 import secrets
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from llmos.api.generation import Generation
 from llmos.api.prepare import Prepared, prepare
@@ -101,7 +100,9 @@ class Model:
         """A generation that is iterated for its text. prompt may also be a list of chat messages."""
         chosen = settings_from(settings, self._prepared.generation, self._prepared.spec.vocab)
         ids, dropped = self._prompt_ids(prompt, chosen)
-        return Generation(self._engine, self._request(ids, chosen), self._need_tokenizer(), StopMatcher(chosen.stop), dropped)
+        return Generation(
+            self._engine, self._request(ids, chosen), self._need_tokenizer(), StopMatcher(chosen.stop), dropped
+        )
 
     def generate_tokens(self, prompt: Prompt, **settings: Any) -> list[int]:
         """The ids of the continuation; for models without a tokenizer too. `stop` needs text and is refused."""
@@ -216,6 +217,10 @@ def _pages(prepared: Prepared) -> int:
         raise ResourceError(
             f"{prepared.info['name']} needs {format_bytes(program.weights_bytes)} for weights and {format_bytes(one * page_bytes)} for a context "
             f"of {program.context} tokens; {format_bytes(free)} is free: "
-            + (f"lower context to {fits}" if fits else "choose a smaller weight format (weights='int8') or a smaller model")
+            + (
+                f"lower context to {fits}"
+                if fits
+                else "choose a smaller weight format (weights='int8') or a smaller model"
+            )
         )
     return max(one, min(_SEQUENCES * one, int(free // 4 // page_bytes)))

@@ -21,7 +21,11 @@ from llmos.weights import Llama2cFile, Parameters, open_checkpoint
 
 __all__ = ["Prepared", "Source", "open_source", "prepare"]
 
-_KEEPS = {"float32": "float32", "bfloat16": "bf16", "float16": "float32"}  # checkpoint precision -> format that loses nothing
+_KEEPS = {
+    "float32": "float32",
+    "bfloat16": "bf16",
+    "float16": "float32",
+}  # checkpoint precision -> format that loses nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +108,11 @@ def prepare(
 
 def open_source(name: str, progress: Callable[[str], None] | None = None) -> Source:
     """Resolve a name and open what it leads to."""
-    report = (lambda file, done, total: progress(f"downloading {file} {100 * done // max(total, 1)} %")) if progress else None
+    report = (
+        (lambda file, done, total: progress(f"downloading {file} {100 * done // max(total, 1)} %"))
+        if progress
+        else None
+    )
     resolved = resolve(name, progress=report)
     if resolved.kind == "bundle":
         return _open_bundle(resolved)
@@ -119,7 +127,9 @@ def choose_options(source: Source, weights: str | None, kv: str | None) -> Optio
         stored = source.bundle.manifest["formats"]
         for what, wanted in (("weights", weights), ("kv", kv)):
             if wanted is not None and wanted != stored[what]:
-                raise UserError(f"{source.bundle.path} was compiled with {what} {stored[what]}, not {wanted}: compile it again from its source")
+                raise UserError(
+                    f"{source.bundle.path} was compiled with {what} {stored[what]}, not {wanted}: compile it again from its source"
+                )
         return Options(**stored)
     weights = weights or _KEEPS[source.precision]
     return Options(weights=weights, kv=kv or ("float32" if weights == "float32" else "bf16"))
@@ -129,7 +139,8 @@ def check_graph(bundle: Bundle, graph: Graph) -> None:
     """The graph is always built here, from the checked spec; the bundle's only has to be the same."""
     if bundle.manifest.get("graph") != graph_hash(graph) or bundle.weights_bytes != weights_bytes(graph):
         raise FormatError(
-            bundle.path, "was compiled by another version of the LLMOS compiler, whose weights lie elsewhere: compile it again from its source"
+            bundle.path,
+            "was compiled by another version of the LLMOS compiler, whose weights lie elsewhere: compile it again from its source",
         )
 
 
@@ -139,7 +150,12 @@ def _open_folder(resolved: Resolved) -> Source:
     spec = _spec(config, path)
     family = FAMILIES[spec.family]
     parameters = Parameters(
-        open_checkpoint(resolved.path), sources(spec), shapes(spec), prefixes=family.PREFIXES, unused=family.UNUSED, tied=spec.tied
+        open_checkpoint(resolved.path),
+        sources(spec),
+        shapes(spec),
+        prefixes=family.PREFIXES,
+        unused=family.UNUSED,
+        tied=spec.tied,
     )
     has_tokenizer = (resolved.path / "tokenizer.json").exists()
     generation = resolved.path / "generation_config.json"

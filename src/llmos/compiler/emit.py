@@ -84,14 +84,19 @@ class _Function:
         self.nodes = {node.out: node for node in block.nodes}
 
     def text(self) -> str:
-        title = {"prologue": "Prologue", "epilogue": "Epilogue"}.get(self.name, "Layer" + self.name.removeprefix("kind"))
+        title = {"prologue": "Prologue", "epilogue": "Epilogue"}.get(
+            self.name, "Layer" + self.name.removeprefix("kind")
+        )
         body = "\n".join("  " + line for node in self.block.nodes for line in self.statement(node))
         signature = f"static void {title}(Team& team, const Call& c, const uint64_t* o, uint64_t kv)"
         unused = "  (void)kv;\n"
         return f"{signature} {{\n{unused}{body}\n}}\n"
 
     def statement(self, node: Node) -> list[str]:
-        return [f"// {node.out} = {node.op}({', '.join([*node.inputs, *node.params])})", getattr(self, f"_{node.op}")(node)]
+        return [
+            f"// {node.out} = {node.op}({', '.join([*node.inputs, *node.params])})",
+            getattr(self, f"_{node.op}")(node),
+        ]
 
     def buffer(self, value: str) -> str:
         """Pointer to the rows of a value."""
@@ -211,7 +216,9 @@ def _step(graph: Graph) -> str:
         seen[kind] += 1
     for kind, first, count in runs:
         kv.append(f"kv += {count} * kKvBytes{kind};")
-        calls.append(f"  for (int i = 0; i < {count}; ++i) Layer{kind}(team, c, kParams{kind}[{first} + i], kv + i * kKvBytes{kind});")
+        calls.append(
+            f"  for (int i = 0; i < {count}; ++i) Layer{kind}(team, c, kParams{kind}[{first} + i], kv + i * kKvBytes{kind});"
+        )
         calls.append(f"  {kv[-1]}")
     head = graph.epilogue.result
     place = graph.buffers["places"]["epilogue"][head.out]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-__all__ = ["Block", "Graph", "Node", "OPS", "check", "dumps", "from_dict", "graph_hash", "text"]
+__all__ = ["OPS", "Block", "Graph", "Node", "check", "dumps", "from_dict", "graph_hash", "text"]
 
 # Operation -> (number of value operands, meaning). None: any number.
 OPS = {
@@ -96,7 +96,9 @@ def check(graph: Graph) -> None:
         widths: dict[str, int] = {} if name == "prologue" else {"%x": graph.facts["width"]}
         for node in block.nodes:
             assert node.op in OPS, f"{name}: unknown operation {node.op}"
-            assert len(node.inputs) == OPS[node.op][0], f"{name}: {node.op} takes {OPS[node.op][0]} values, has {node.inputs}"
+            assert len(node.inputs) == OPS[node.op][0], (
+                f"{name}: {node.op} takes {OPS[node.op][0]} values, has {node.inputs}"
+            )
             assert node.out not in widths, f"{name}: {node.out} is assigned twice"
             assert node.rows in ("T", "O") and node.width > 0, f"{name}: {node.out} has no shape"
             for value in node.inputs:
@@ -105,7 +107,9 @@ def check(graph: Graph) -> None:
                 assert parameter in block.shapes, f"{name}: {node.op} reads unknown parameter {parameter}"
             if node.op in ("linear", "add_linear"):
                 rows, columns = block.shapes[node.params[0]]
-                assert (rows, columns) == (node.width, node.attrs["in"]), f"{name}: {node.out} does not fit {node.params[0]}"
+                assert (rows, columns) == (node.width, node.attrs["in"]), (
+                    f"{name}: {node.out} does not fit {node.params[0]}"
+                )
             widths[node.out] = node.width
 
 
@@ -118,9 +122,7 @@ def from_dict(raw: Mapping[str, Any]) -> Graph:
     """The graph that `to_dict` wrote."""
 
     def block(b):
-        nodes = tuple(
-            Node(**{**n, "inputs": tuple(n["inputs"]), "params": tuple(n["params"])}) for n in b["nodes"]
-        )
+        nodes = tuple(Node(**{**n, "inputs": tuple(n["inputs"]), "params": tuple(n["params"])}) for n in b["nodes"])
         shapes = {name: tuple(shape) for name, shape in b["shapes"].items()}
         return Block(nodes=nodes, shapes=shapes, fused={name: tuple(parts) for name, parts in b["fused"].items()})
 
@@ -146,7 +148,9 @@ def graph_hash(graph: Graph) -> str:
 
 def text(graph: Graph) -> str:
     """The graph for reading: a line per node."""
-    lines = [f"# layers: {len(graph.layers)} of {len(graph.kinds)} kind(s)  facts: {json.dumps(graph.facts, sort_keys=True)}"]
+    lines = [
+        f"# layers: {len(graph.layers)} of {len(graph.kinds)} kind(s)  facts: {json.dumps(graph.facts, sort_keys=True)}"
+    ]
     for name, block in graph.blocks():
         lines.append(f"\n{name}(%x):" if name != "prologue" else f"{name}():")
         for n in block.nodes:

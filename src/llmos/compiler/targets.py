@@ -26,7 +26,11 @@ TARGETS = {
         Target(name="x86-64-v3", cpu="x86_64_v3", needs=_V3),
         Target(name="x86-64-v4", cpu="x86_64_v4", needs=_V4),
         Target(name="x86-64-v4-vnni", cpu="x86_64_v4+avx512vnni", needs=_V4 | {"avx512_vnni"}),
-        Target(name="x86-64-v4-vnni-bf16", cpu="x86_64_v4+avx512vnni+avx512bf16", needs=_V4 | {"avx512_vnni", "avx512_bf16"}),
+        Target(
+            name="x86-64-v4-vnni-bf16",
+            cpu="x86_64_v4+avx512vnni+avx512bf16",
+            needs=_V4 | {"avx512_vnni", "avx512_bf16"},
+        ),
     )
 }
 
@@ -42,7 +46,9 @@ def target_named(name: str | None, features: frozenset[str]) -> Target:
         return able[-1]
     if name not in TARGETS:
         raise UserError(f"target {name!r} is not known; allowed: {', '.join(TARGETS)}")
-    chosen = [target for target in able if target.name == name or (name == "x86-64-v4" and target.name.startswith(name))]
+    chosen = [
+        target for target in able if target.name == name or (name == "x86-64-v4" and target.name.startswith(name))
+    ]
     if not chosen:
         missing = ", ".join(sorted(TARGETS[name].needs - features))
         raise UserError(f"this machine cannot run target {name}: its processor lacks {missing}")

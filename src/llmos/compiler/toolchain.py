@@ -20,10 +20,16 @@ from llmos.core.log import get_logger
 
 __all__ = ["build_shared", "toolchain_id"]
 
-_FLAGS = (
-    ["-std=c++20", "-O3", "-ffp-contract=off", "-fno-exceptions", "-fno-rtti", "-fno-math-errno", "-fPIC", "-shared"]
-    + ["-fvisibility=hidden", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-psabi", "-pthread"]
-)
+_FLAGS = [
+    "-std=c++20",
+    "-O3",
+    "-ffp-contract=off",
+    "-fno-exceptions",
+    "-fno-rtti",
+    "-fno-math-errno",
+    "-fPIC",
+    "-shared",
+] + ["-fvisibility=hidden", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-psabi", "-pthread"]
 _TIMEOUT_S = 600
 
 
@@ -58,14 +64,18 @@ def build_shared(source: Path, out: Path, target: Target, *, include: tuple[Path
     variables = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(cache), "ZIG_LOCAL_CACHE_DIR": str(cache / "local")}
     get_logger("compiler").debug("%s", shlex.join(command))
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, env=variables, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_TIMEOUT_S, env=variables, stdin=subprocess.DEVNULL
+        )
         if done.returncode != 0:
             raise _refused(done.stderr, out)
         os.replace(temporary, out)
     except FileNotFoundError as error:
         raise _missing() from error
     except subprocess.TimeoutExpired as error:
-        raise ResourceError(f"the C++ compiler did not finish within {_TIMEOUT_S} s: the machine may be overloaded") from error
+        raise ResourceError(
+            f"the C++ compiler did not finish within {_TIMEOUT_S} s: the machine may be overloaded"
+        ) from error
     finally:
         Path(temporary).unlink(missing_ok=True)
 
@@ -77,7 +87,16 @@ def _compiler(target: Target) -> list[str]:
         return [*shlex.split(own), f"-march={features[0]}", *(f"-m{name}" for name in features[1:])]
     if importlib.util.find_spec("ziglang") is None:
         raise _missing()
-    return [sys.executable, "-m", "ziglang", "c++", "-nostdlib++", "-target", "x86_64-linux-gnu.2.17", f"-mcpu={target.cpu}"]
+    return [
+        sys.executable,
+        "-m",
+        "ziglang",
+        "c++",
+        "-nostdlib++",
+        "-target",
+        "x86_64-linux-gnu.2.17",
+        f"-mcpu={target.cpu}",
+    ]
 
 
 def _missing() -> ResourceError:

@@ -70,11 +70,11 @@ class _Recorder:
 
     def rope(self, x, positions, rope):
         attrs = {"heads": x.heads, "rope": asdict(rope)}
-        return self._node("rope", (x,), x.rows, x.width, heads=x.heads, **{"attrs": attrs})
+        return self._node("rope", (x,), x.rows, x.width, heads=x.heads, attrs=attrs)
 
     def attention(self, q, k, v, positions, layer):
         attrs = {"heads": q.heads, "kv_heads": k.heads, "head_dim": q.width // q.heads}
-        return self._node("attention", (q, k, v), q.rows, q.width, heads=q.heads, **{"attrs": attrs})
+        return self._node("attention", (q, k, v), q.rows, q.width, heads=q.heads, attrs=attrs)
 
     def act(self, x, kind):
         return self._node("act", (x,), x.rows, x.width, kind=kind)
@@ -86,7 +86,13 @@ class _Recorder:
         attrs = attrs.pop("attrs", attrs)
         names = tuple(p.removeprefix(self.prefix) for p in params)
         node = Node(
-            op=op, out=f"%{len(self.open)}", inputs=tuple(v.name for v in inputs), rows=rows, width=width, params=names, attrs=attrs
+            op=op,
+            out=f"%{len(self.open)}",
+            inputs=tuple(v.name for v in inputs),
+            rows=rows,
+            width=width,
+            params=names,
+            attrs=attrs,
         )
         self.open.append(node)
         return _Value(node.out, rows, width, heads)

@@ -123,7 +123,10 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     if origin is typing.Literal:
         if value not in args:
             near = difflib.get_close_matches(str(value), [str(arg) for arg in args], n=1)
-            raise UserError(f"{where} is {value!r}; allowed: {', '.join(map(str, args))}" + (f" (did you mean {near[0]}?)" if near else ""))
+            raise UserError(
+                f"{where} is {value!r}; allowed: {', '.join(map(str, args))}"
+                + (f" (did you mean {near[0]}?)" if near else "")
+            )
         return value
     if origin in (list, tuple):
         if not isinstance(value, (list, tuple)):

@@ -87,4 +87,6 @@ def _umask() -> int:
 def _explain(error: OSError, path: Path) -> Exception:
     if error.errno in (28, 122):  # ENOSPC, EDQUOT
         return ResourceError(f"no space left to write {path}: free some disk, or set LLMOS_CACHE to another folder")
-    return UserError(f"cannot write {path}: {error.strerror or error}; choose a folder that you may write (LLMOS_CACHE)")
+    return UserError(
+        f"cannot write {path}: {error.strerror or error}; choose a folder that you may write (LLMOS_CACHE)"
+    )

@@ -29,13 +29,17 @@ def download(hub_id: str, *, use_network: bool, progress: Callable[[str, int, in
     options = {"revision": revision or None, "endpoint": environment().hub_endpoint}
     try:
         if use_network:
-            files = huggingface_hub.HfApi(endpoint=options["endpoint"]).list_repo_files(name, revision=options["revision"])
+            files = huggingface_hub.HfApi(endpoint=options["endpoint"]).list_repo_files(
+                name, revision=options["revision"]
+            )
             _require_safetensors(name, files)
         path = huggingface_hub.snapshot_download(
             name, allow_patterns=_WANTED, local_files_only=not use_network, tqdm_class=_bar(progress), **options
         )
     except errors.GatedRepoError as error:
-        raise UserError(f"{name} asks you to accept its terms: do so on its page, then log in with `hf auth login`") from error
+        raise UserError(
+            f"{name} asks you to accept its terms: do so on its page, then log in with `hf auth login`"
+        ) from error
     except errors.RepositoryNotFoundError as error:
         raise UserError(f"there is no model {name} on the Hub (or it is private: `hf auth login`)") from error
     except errors.RevisionNotFoundError as error:

@@ -49,7 +49,9 @@ def resolve(
     hub_id = entry.hub_id if entry is not None else name
     if hub_id and re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", hub_id) and not name.startswith((".", "/", "~")):
         use_network = not (environment().offline if offline is None else offline)
-        return Resolved(kind="folder", path=download(hub_id, use_network=use_network, progress=progress), display=hub_id)
+        return Resolved(
+            kind="folder", path=download(hub_id, use_network=use_network, progress=progress), display=hub_id
+        )
     near = difflib.get_close_matches(name.lower(), CATALOGUE, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known names: {', '.join(CATALOGUE)}"
     raise UserError(
@@ -69,7 +71,9 @@ def _kind(path: Path) -> Literal["folder", "bundle", "llama2c"]:
             f"{path} is a pickle, which can run any program when it is opened; LLMOS never does. Convert it where you trust its source: "
             "load it with transformers, then save_pretrained(folder) writes safetensors"
         )
-    raise UserError(f"{path} is not a kind of model that LLMOS reads: a folder in the Hugging Face layout, .llm, or llama2.c .bin")
+    raise UserError(
+        f"{path} is not a kind of model that LLMOS reads: a folder in the Hugging Face layout, .llm, or llama2.c .bin"
+    )
 
 
 def _embedded(name: str) -> Path:

@@ -44,7 +44,9 @@ def forward(ops: Any, spec: Spec, w: Mapping[str, Any], tokens: Any, positions: 
 
 
 def block(ops: Any, layer: Layer, index: int, p: _Scope, positions: Any, x_TD: Any) -> Any:
-    x_TD = ops.add(x_TD, attention(ops, layer.attention, index, p, normalise(ops, layer.norm, p, "norm1", x_TD), positions))
+    x_TD = ops.add(
+        x_TD, attention(ops, layer.attention, index, p, normalise(ops, layer.norm, p, "norm1", x_TD), positions)
+    )
     return ops.add(x_TD, mlp(ops, layer.mlp, p, normalise(ops, layer.norm, p, "norm2", x_TD)))
 
 

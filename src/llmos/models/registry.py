@@ -18,8 +18,22 @@ FAMILIES: dict[str, ModuleType] = {module.MODEL_TYPE: module for module in (gpt2
 # Fields that no family's mathematics depends on: names, token ids, bookkeeping of transformers.
 _NEUTRAL = frozenset(
     {"_name_or_path", "architectures", "bos_token_id", "dtype", "eos_token_id", "id2label", "label2id", "model_type"}
-    | {"output_attentions", "output_hidden_states", "pad_token_id", "return_dict", "task_specific_params", "torch_dtype"}
-    | {"transformers_version", "use_cache", "is_decoder", "is_encoder_decoder", "chunk_size_feed_forward", "problem_type"}
+    | {
+        "output_attentions",
+        "output_hidden_states",
+        "pad_token_id",
+        "return_dict",
+        "task_specific_params",
+        "torch_dtype",
+    }
+    | {
+        "transformers_version",
+        "use_cache",
+        "is_decoder",
+        "is_encoder_decoder",
+        "chunk_size_feed_forward",
+        "problem_type",
+    }
 )
 
 

@@ -135,13 +135,19 @@ class Engine:
     def _preempt(self, sequence: Sequence, planned: set[int]) -> bool:
         """Take the pages of the sequence of lowest standing below this one. With nobody else holding any, it cannot go on."""
         holders = [s for s in self._active if s.pages and s is not sequence]
-        victims = [s for s in holders if s.id not in planned and (s.request.priority, s.id) > (sequence.request.priority, sequence.id)]
+        victims = [
+            s
+            for s in holders
+            if s.id not in planned and (s.request.priority, s.id) > (sequence.request.priority, sequence.id)
+        ]
         if victims:
             self._reset(victims[-1])
             return True
         if not holders:
             n_tokens = self.pool.n_pages * PAGE_TOKENS
-            sequence.error = ResourceError(f"all {self.pool.n_pages} KV pages ({n_tokens} tokens) are used by this sequence alone: load with a larger context")
+            sequence.error = ResourceError(
+                f"all {self.pool.n_pages} KV pages ({n_tokens} tokens) are used by this sequence alone: load with a larger context"
+            )
             self._active.remove(sequence)
             self._finish(sequence, "error")
         elif sequence.pages:
@@ -166,9 +172,7 @@ class Engine:
             batch.outputs += [Output(row=first + i, score=id) for i, id in enumerate(following)]
         elif start + n == len(sequence.ids):
             position = len(sequence.ids)
-            batch.outputs.append(
-                Output(first + n - 1, request.sampling, position, sequence.ids, sequence.n_prompt)
-            )
+            batch.outputs.append(Output(first + n - 1, request.sampling, position, sequence.ids, sequence.n_prompt))
             batch.n_top = max(batch.n_top, request.n_top)
             batch.want_logprobs |= request.logprobs
 

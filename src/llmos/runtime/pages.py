@@ -87,6 +87,8 @@ class PagePool:
         assert held == self._holders, "reference counts differ from the tables"
         idle, free = set(self._idle), set(self._free)
         busy = {page for page in range(self.n_pages) if held[page]}
-        assert len(self._free) == len(free) and not (idle & free) and not (busy & (idle | free)), "a page is in two places"
+        assert len(self._free) == len(free) and not (idle & free) and not (busy & (idle | free)), (
+            "a page is in two places"
+        )
         assert len(busy) + len(idle) + len(free) == self.n_pages, "a page is lost"
         assert {self._page_of[key]: key for key in self._page_of} == self._key_of, "prefix index is inconsistent"

@@ -19,15 +19,21 @@ def render_chat(
     Raises UserError where the model has no template, a message is malformed, or the template refuses the conversation.
     """
     if format.chat_template is None:
-        raise UserError("this model has no chat template: it was not trained for chat; use generate_text with a plain prompt")
+        raise UserError(
+            "this model has no chat template: it was not trained for chat; use generate_text with a plain prompt"
+        )
     for i, message in enumerate(messages):
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str) or "content" not in message:
-            raise UserError(f"message {i} must have a role and a content, like {{'role': 'user', 'content': 'Hello'}}; it is {message!r}")
+            raise UserError(
+                f"message {i} must have a role and a content, like {{'role': 'user', 'content': 'Hello'}}; it is {message!r}"
+            )
     from jinja2 import TemplateError
 
     try:
         template = _compile(format.chat_template)
-        return template.render(messages=messages, add_generation_prompt=add_generation_prompt, **format.special, **extra)
+        return template.render(
+            messages=messages, add_generation_prompt=add_generation_prompt, **format.special, **extra
+        )
     except (TemplateError, TypeError, ValueError) as error:
         raise UserError(f"the model's chat template refuses this conversation: {error}") from error
 
@@ -42,7 +48,7 @@ def _compile(source: str):
     class Generation(ext.Extension):
         """{% generation %} marks what the assistant says; rendering only passes it on."""
 
-        tags = {"generation"}
+        tags = frozenset({"generation"})
 
         def parse(self, parser):
             line = next(parser.stream).lineno
@@ -58,7 +64,9 @@ def _compile(source: str):
     def to_json(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
         return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, ext.loopcontrols])
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, ext.loopcontrols]
+    )
     environment.filters["tojson"] = to_json
     environment.globals["raise_exception"] = refuse
     environment.globals["strftime_now"] = lambda pattern: datetime.now().strftime(pattern)

@@ -43,7 +43,9 @@ class PromptFormat:
         """From a Hugging Face folder. Raises UserError where there is no tokenizer.json, FormatError for damaged files."""
         path = folder / "tokenizer.json"
         if not path.exists():
-            raise UserError(f"{folder} has no tokenizer.json; other tokenizer files are not read: save the tokenizer with transformers' fast class")
+            raise UserError(
+                f"{folder} has no tokenizer.json; other tokenizer files are not read: save the tokenizer with transformers' fast class"
+            )
         settings = _json(folder / "tokenizer_config.json")
         generation = _json(folder / "generation_config.json") | {}
         config = _json(folder / "config.json")
@@ -82,7 +84,9 @@ class PromptFormat:
     def from_dict(cls, raw: dict[str, Any]) -> "PromptFormat":
         unknown = raw.keys() - {f.name for f in fields(cls)}
         if unknown:
-            raise UserError(f"prompt format has unknown fields: {', '.join(sorted(unknown))}; a newer LLMOS may have written it")
+            raise UserError(
+                f"prompt format has unknown fields: {', '.join(sorted(unknown))}; a newer LLMOS may have written it"
+            )
         return cls(**{**raw, "stop_ids": tuple(raw["stop_ids"])})
 
     @property
@@ -143,7 +147,9 @@ def _read_llama2c(path: Path, vocab: int) -> list[tuple[str, float]]:
     raw, at, pieces = path.read_bytes(), 4, []
     for i in range(vocab):
         if at + 8 > len(raw):
-            raise FormatError(path, f"ends after {i} of {vocab} pieces: it does not belong to this model", offset=len(raw))
+            raise FormatError(
+                path, f"ends after {i} of {vocab} pieces: it does not belong to this model", offset=len(raw)
+            )
         score, length = struct.unpack_from("<fi", raw, at)
         if not 0 <= length <= len(raw) - at - 8:
             raise FormatError(path, f"piece {i} claims {length} bytes", offset=at)
@@ -169,5 +175,7 @@ def _sentencepiece_bpe(pieces: list[tuple[str, float]]) -> str:
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
-    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in dict.fromkeys(names[:3])])
+    tokenizer.add_special_tokens(
+        [AddedToken(name, special=True, normalized=False) for name in dict.fromkeys(names[:3])]
+    )
     return tokenizer.to_str()

@@ -31,7 +31,8 @@ class Tokenizer:
         """Raise FormatError when the tokenizer has ids that the model has no row for."""
         if self.vocab_size > vocab:
             raise FormatError(
-                self._where, f"has ids up to {self.vocab_size - 1}, the model's vocabulary ends at {vocab - 1}: they do not belong together"
+                self._where,
+                f"has ids up to {self.vocab_size - 1}, the model's vocabulary ends at {vocab - 1}: they do not belong together",
             )
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:

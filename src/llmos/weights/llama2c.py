@@ -78,7 +78,9 @@ class Llama2cFile:
         dim, _, _, heads, kv_heads, *_ = sizes
         if min(sizes) <= 0 or max(sizes) > _LIMIT or dim % heads or heads % kv_heads:
             raise FormatError(
-                self.path, "is neither safetensors nor a llama2.c checkpoint: the first bytes are no model sizes (wrong magic number)", offset=0
+                self.path,
+                "is neither safetensors nor a llama2.c checkpoint: the first bytes are no model sizes (wrong magic number)",
+                offset=0,
             )
         return sizes
 
@@ -100,10 +102,18 @@ class Llama2cFile:
         for name, shape in order:
             copies = layers if (name, shape) in (*norms, *matrices, *mlp) else 1
             for i in range(copies):
-                full = f"model.layers.{i}.{name}.weight" if (name, shape) in (*norms, *matrices, *mlp) else f"{name}.weight"
+                full = (
+                    f"model.layers.{i}.{name}.weight"
+                    if (name, shape) in (*norms, *matrices, *mlp)
+                    else f"{name}.weight"
+                )
                 if name:
                     offsets[full] = (at, shape)
                 at += 4 * int(np.prod(shape))
         if at != len(self._raw):
-            raise FormatError(self.path, f"sizes in the header need {at} bytes, the file has {len(self._raw)}: cut off or not llama2.c", offset=0)
+            raise FormatError(
+                self.path,
+                f"sizes in the header need {at} bytes, the file has {len(self._raw)}: cut off or not llama2.c",
+                offset=0,
+            )
         return offsets

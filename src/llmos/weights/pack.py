@@ -104,7 +104,9 @@ def _pack_int8(w: np.ndarray, out: np.ndarray) -> None:
     groups = out.reshape(len(out), -1, LANES * (GROUP + 2))
     quads = codes.reshape(len(out), LANES, -1, GROUP // 4, 4).transpose(0, 2, 3, 1, 4)
     groups[..., : LANES * GROUP] = quads.reshape(len(out), -1, LANES * GROUP)
-    groups[..., LANES * GROUP :] = np.ascontiguousarray(scales.swapaxes(1, 2)).view(np.uint8).reshape(len(out), -1, 2 * LANES)
+    groups[..., LANES * GROUP :] = (
+        np.ascontiguousarray(scales.swapaxes(1, 2)).view(np.uint8).reshape(len(out), -1, 2 * LANES)
+    )
 
 
 def _scale_bits(largest: np.ndarray) -> np.ndarray:
@@ -126,7 +128,12 @@ def _unpack_int8(blocks: np.ndarray, columns: int) -> np.ndarray:
     groups = blocks.reshape(len(blocks), -1, LANES * (GROUP + 2))
     quads = groups[..., : LANES * GROUP].reshape(len(blocks), -1, GROUP // 4, LANES, 4).transpose(0, 3, 1, 2, 4)
     codes = quads.reshape(len(blocks), LANES, -1, GROUP).astype(np.float32) - 128
-    scales = np.ascontiguousarray(groups[..., LANES * GROUP :]).view(np.uint16).reshape(len(blocks), -1, LANES).swapaxes(1, 2)
+    scales = (
+        np.ascontiguousarray(groups[..., LANES * GROUP :])
+        .view(np.uint16)
+        .reshape(len(blocks), -1, LANES)
+        .swapaxes(1, 2)
+    )
     return (codes * bf16_to_float32(np.ascontiguousarray(scales))[..., None]).reshape(len(blocks) * LANES, -1)
 
 

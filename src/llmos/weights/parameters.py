@@ -109,12 +109,23 @@ class Parameters(Mapping[str, Tensor]):
             return []
         head, table = self.checkpoint.tensor("lm_head.weight"), self.checkpoint.tensor(embed)
         same = head.dtype == table.dtype and np.array_equal(head.data, table.data)
-        return [] if same else ["lm_head.weight differs from the embedding although the config ties them (tie_word_embeddings)"]
+        return (
+            []
+            if same
+            else ["lm_head.weight differs from the embedding although the config ties them (tie_word_embeddings)"]
+        )
 
     def _precision(self) -> str:
         kinds = {self.checkpoint.tensor(self._tensor_name(self._sources[n])).dtype for n in self._shapes}
         strange = kinds - _WIDTH.keys()
         if strange:
-            raise FormatError(self.checkpoint.path, f"weights of type {', '.join(sorted(strange))} are not supported; known: {', '.join(_WIDTH)}")
-        matrices = {self.checkpoint.tensor(self._tensor_name(self._sources[n])).dtype for n, s in self._shapes.items() if len(s) == 2}
+            raise FormatError(
+                self.checkpoint.path,
+                f"weights of type {', '.join(sorted(strange))} are not supported; known: {', '.join(_WIDTH)}",
+            )
+        matrices = {
+            self.checkpoint.tensor(self._tensor_name(self._sources[n])).dtype
+            for n, s in self._shapes.items()
+            if len(s) == 2
+        }
         return max(matrices, key=_WIDTH.__getitem__)

@@ -4,6 +4,7 @@ Eight bytes of little-endian header length, that much JSON, then the tensors' by
 checked before it is believed: length, JSON, dtypes, shapes, bounds, overlaps.
 """
 
+import itertools
 import json
 import math
 import mmap
@@ -40,7 +41,9 @@ class SafetensorsFile:
             with path.open("rb") as file:
                 self._n_bytes = path.stat().st_size
                 if self._n_bytes < 8:
-                    raise FormatError(path, f"is no safetensors file: it has {self._n_bytes} bytes, at least 8 are needed")
+                    raise FormatError(
+                        path, f"is no safetensors file: it has {self._n_bytes} bytes, at least 8 are needed"
+                    )
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}") from error
@@ -58,7 +61,11 @@ class SafetensorsFile:
     def _read_header(self) -> dict[str, tuple[str, tuple[int, ...], int, int]]:
         length = int.from_bytes(self._map[:8], "little")
         if length > min(_MAX_HEADER_BYTES, self._n_bytes - 8):
-            raise FormatError(self.path, f"header of {length} bytes does not fit a file of {self._n_bytes}: damaged or cut off", offset=0)
+            raise FormatError(
+                self.path,
+                f"header of {length} bytes does not fit a file of {self._n_bytes}: damaged or cut off",
+                offset=0,
+            )
         try:
             header = json.loads(self._map[8 : 8 + length].decode("utf-8"))
         except (UnicodeDecodeError, ValueError, RecursionError) as error:
@@ -89,12 +96,17 @@ class SafetensorsFile:
             raise bad(f"{end - begin} bytes do not hold shape {shape} of {dtype}")
         if data_start + end > self._n_bytes:
             raise FormatError(
-                self.path, f"tensor {name!r} ends at byte {data_start + end}, the file at {self._n_bytes}: cut off", offset=self._n_bytes
+                self.path,
+                f"tensor {name!r} ends at byte {data_start + end}, the file at {self._n_bytes}: cut off",
+                offset=self._n_bytes,
             )
         return dtype, tuple(shape), data_start + begin, count
 
     def _check_overlaps(self, entries: dict) -> None:
-        spans = sorted((start, start + count * np.dtype(_DTYPES[d][1]).itemsize, name) for name, (d, _, start, count) in entries.items())
-        for (_, end, first), (start, _, second) in zip(spans, spans[1:], strict=False):
+        spans = sorted(
+            (start, start + count * np.dtype(_DTYPES[d][1]).itemsize, name)
+            for name, (d, _, start, count) in entries.items()
+        )
+        for (_, end, first), (start, _, second) in itertools.pairwise(spans):
             if start < end:
                 raise FormatError(self.path, f"tensors {first!r} and {second!r} overlap", offset=start)

@@ -24,7 +24,9 @@ def _format(block: Block, weights: str) -> Block:
                 quantized[value] = f"{value}.q"
                 width = node.attrs["in"]
                 nodes.append(
-                    Node(op="quantize", out=quantized[value], inputs=(value,), rows=node.rows, width=width, dtype=weights)
+                    Node(
+                        op="quantize", out=quantized[value], inputs=(value,), rows=node.rows, width=width, dtype=weights
+                    )
                 )
             inputs = (quantized.get(value, value), *node.inputs[1:])
             node = replace(node, inputs=inputs, attrs={**node.attrs, "format": weights})

@@ -20,5 +20,7 @@ def _fuse(block: Block) -> Block:
             linear = definition(block, node.inputs[1])
             if linear and linear.op == "linear" and only_user(block, linear.out) is node:
                 gone.add(linear.out)
-                swap[node.out] = replace(linear, op="add_linear", out=node.out, inputs=(linear.inputs[0], node.inputs[0]))
+                swap[node.out] = replace(
+                    linear, op="add_linear", out=node.out, inputs=(linear.inputs[0], node.inputs[0])
+                )
     return rebuild(block, [swap.get(node.out, node) for node in block.nodes if node.out not in gone])

@@ -62,7 +62,9 @@ def _place(block: Block, rows: str, start: int) -> tuple[dict[str, int], int]:
         holder[node.out] = slot
         offsets[node.out] = slot.offset
     if streams:
-        assert offsets[block.result.out] == 0, f"the result of a block must end in the residual stream, not at {offsets}"
+        assert offsets[block.result.out] == 0, (
+            f"the result of a block must end in the residual stream, not at {offsets}"
+        )
     return offsets, max([start, *(slot.offset + slot.n_bytes for slot in slots)])
 
 

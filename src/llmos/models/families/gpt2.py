@@ -49,7 +49,13 @@ def spec(c: Fields) -> Spec:
             hidden=c.integer("n_inner", 4 * width),
             act=c.choice(
                 "activation_function",
-                {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu": "relu", "silu": "silu"},
+                {
+                    "gelu_new": "gelu_tanh",
+                    "gelu_pytorch_tanh": "gelu_tanh",
+                    "gelu": "gelu",
+                    "relu": "relu",
+                    "silu": "silu",
+                },
                 "gelu_new",
             ),
             gated=False,

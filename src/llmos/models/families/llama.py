@@ -50,7 +50,9 @@ def spec(c: Fields) -> Spec:
         ),
         mlp=Mlp(
             hidden=c.integer("intermediate_size"),
-            act=c.choice("hidden_act", {"silu": "silu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}),
+            act=c.choice(
+                "hidden_act", {"silu": "silu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
+            ),
             gated=True,
             bias=c.flag("mlp_bias", False),
         ),

@@ -1,0 +1,32 @@
+"""The ctypes mirror has the sizes and offsets of the header."""
+
+import ctypes
+import subprocess
+import sys
+
+import pytest
+
+from llmos.native import include_dir
+from llmos.runtime import abi
+
+PAIRS = (("LlmosModel", abi.Model), ("LlmosStep", abi.Step), ("LlmosSampling", abi.Sampling))
+
+
+@pytest.mark.toolchain
+def test_mirror_equals_header(tmp_path):
+    lines = []
+    for name, mirror in PAIRS:
+        lines.append(f'printf("{name} %zu\\n", sizeof({name}));')
+        lines += [f'printf("{name}.{f[0]} %zu\\n", offsetof({name}, {f[0]}));' for f in mirror._fields_]
+    source = tmp_path / "layout.c"
+    body = "\n".join(lines)
+    source.write_text(f'#include <stdio.h>\n#include "llmos/step.h"\nint main(void) {{ {body} return 0; }}\n')
+    program = tmp_path / "layout"
+    command = [sys.executable, "-m", "ziglang", "cc", f"-I{include_dir()}", str(source), "-o", str(program)]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    printed = subprocess.run([str(program)], check=True, capture_output=True, text=True, timeout=60).stdout
+    expected = []
+    for name, mirror in PAIRS:
+        expected.append(f"{name} {ctypes.sizeof(mirror)}")
+        expected += [f"{name}.{f[0]} {getattr(mirror, f[0]).offset}" for f in mirror._fields_]
+    assert printed.split("\n")[:-1] == expected
