@@ -103,7 +103,7 @@ def test_a_stop_string_is_found_however_the_text_is_cut(text, stops, cut):
 
 
 def test_a_tokenizer_that_does_not_fit_the_vocabulary_is_refused(mini):
-    with pytest.raises(FormatError, match="8191.*99"):
+    with pytest.raises(FormatError, match=r"8191.*99"):
         mini.check_vocab(100)
 
 

@@ -35,7 +35,12 @@ _CHUNK = 8 << 20
 
 
 def write_bundle(
-    path: Path, *, documents: Mapping[str, Any], facts: Mapping[str, Any], weights: memoryview, licence: str | None = None
+    path: Path,
+    *,
+    documents: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    weights: memoryview,
+    licence: str | None = None,
 ) -> str:
     """Write a bundle that appears whole or not at all. documents: the JSON entries by name (see the module). Returns its payload hash."""
     assert set(documents) == set(_TEXTS), f"a bundle has the entries {_TEXTS}"
@@ -45,7 +50,13 @@ def write_bundle(
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in entries.items()}
     hashes["weights.bin"] = hashlib.sha256(weights).hexdigest()
     payload = payload_hash(hashes)
-    manifest = {**facts, "version": MANIFEST_VERSION, "payload": payload, "sha256": hashes, "weights_bytes": len(weights)}
+    manifest = {
+        **facts,
+        "version": MANIFEST_VERSION,
+        "payload": payload,
+        "sha256": hashes,
+        "weights_bytes": len(weights),
+    }
     with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_info("manifest.json"), _canonical(manifest))
         for name, data in entries.items():
@@ -80,7 +91,9 @@ class Bundle:
             raise FormatError(path, f"is no LLMOS bundle, or is cut off: {error}") from error
         version = self.manifest.get("version")
         if not isinstance(version, int) or not 1 <= version <= MANIFEST_VERSION:
-            raise FormatError(path, f"has manifest version {version!r}; this LLMOS reads 1 to {MANIFEST_VERSION}: install a newer one")
+            raise FormatError(
+                path, f"has manifest version {version!r}; this LLMOS reads 1 to {MANIFEST_VERSION}: install a newer one"
+            )
 
     def document(self, name: str) -> Any:
         """A JSON entry, its hash checked against the manifest."""
@@ -90,7 +103,9 @@ class Bundle:
         except (KeyError, TypeError, OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
             raise FormatError(self.path, f"entry {name}.json is missing or damaged: {error}") from error
         if hashlib.sha256(data).hexdigest() != expected:
-            raise FormatError(self.path, f"entry {name}.json is not what the manifest says: the file has been changed or damaged")
+            raise FormatError(
+                self.path, f"entry {name}.json is not what the manifest says: the file has been changed or damaged"
+            )
         return self._parse(data, f"{name}.json")
 
     @property
@@ -122,7 +137,10 @@ class Bundle:
         with self._archive.open("weights.bin") as entry:
             while chunk := entry.read(_CHUNK):
                 digest.update(chunk)
-        if digest.hexdigest() != self.manifest["sha256"]["weights.bin"] or payload_hash(self.manifest["sha256"]) != self.manifest["payload"]:
+        if (
+            digest.hexdigest() != self.manifest["sha256"]["weights.bin"]
+            or payload_hash(self.manifest["sha256"]) != self.manifest["payload"]
+        ):
             raise FormatError(self.path, "weights or payload hash are not what the manifest says")
 
     def close(self) -> None:

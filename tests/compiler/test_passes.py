@@ -1,0 +1,201 @@
+"""Passes keep the meaning: the planned graph, interpreted, gives the definition's numbers; equal specs give equal code."""
+
+import json
+
+import numpy as np
+import pytest
+
+from llmos.compiler import Options, build_graph, emit, from_dict, graph_hash, layout, target_named, to_dict
+from llmos.compiler.graph import check
+from llmos.compiler.passes import PIPELINE
+from llmos.compiler.trace import trace
+from llmos.core.errors import UserError
+from llmos.models import Rope, forward, shapes, spec_from_config
+from llmos.ops.numpy_ops import NumpyOps
+
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 24,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "num_hidden_layers": 3,
+    "intermediate_size": 20,
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-5,
+    "vocab_size": 31,
+    "max_position_embeddings": 64,
+    "attention_bias": True,
+}
+GPT2 = {
+    "model_type": "gpt2",
+    "n_embd": 24,
+    "n_head": 4,
+    "n_layer": 2,
+    "vocab_size": 31,
+    "n_positions": 64,
+    "layer_norm_epsilon": 1e-5,
+}
+
+
+class Interpreter:
+    """Runs a graph with the numpy operations, at any point of the pipeline."""
+
+    def __init__(self, graph, w, tokens):
+        self.graph, self.w, self.ops = graph, w, NumpyOps()
+        self.tokens, self.positions = tokens, np.arange(len(tokens))
+
+    def run(self):
+        x = self.block(self.graph.prologue, "", None)
+        for i, kind in enumerate(self.graph.layers):
+            x = self.block(self.graph.kinds[kind], f"layer.{i}.", x)
+        return self.block(self.graph.epilogue, "", x)
+
+    def block(self, block, prefix, x):
+        values = {"%x": x}
+        for n in block.nodes:
+            p = [self.parameter(block, prefix, name) for name in n.params]
+            values[n.out] = getattr(self, n.op)(n, [values[v] for v in n.inputs], p)
+            assert values[n.out].shape[-1] == n.width or n.op in ("rope", "attention")
+        return values[block.result.out]
+
+    def parameter(self, block, prefix, name):
+        return np.concatenate([self.w[prefix + part] for part in block.fused.get(name, (name,))])
+
+    def embed(self, n, x, p):
+        return p[0][self.tokens] * n.attrs.get("scale", 1.0)
+
+    def position(self, n, x, p):
+        return p[0][self.positions]
+
+    def add(self, n, x, p):
+        return x[0] + x[1]
+
+    def mul(self, n, x, p):
+        return x[0] * x[1]
+
+    def scale(self, n, x, p):
+        return x[0] * n.attrs["by"]
+
+    def rms_norm(self, n, x, p):
+        return self.ops.rms_norm(x[0], p[0], n.attrs["eps"])
+
+    def layer_norm(self, n, x, p):
+        return self.ops.layer_norm(x[0], *p, n.attrs["eps"])
+
+    def linear(self, n, x, p):
+        return self.ops.linear(x[0], p[0], p[1] if len(p) == 2 else None)
+
+    def add_linear(self, n, x, p):
+        return x[1] + self.linear(n, x, p)
+
+    def quantize(self, n, x, p):
+        return x[0]
+
+    def select_outputs(self, n, x, p):
+        return x[0]
+
+    def act(self, n, x, p):
+        return self.ops.act(x[0], n.attrs["kind"])
+
+    def gated_act(self, n, x, p):
+        gate, up = np.split(x[0], 2, -1)
+        return self.ops.act(gate, n.attrs["kind"]) * up
+
+    def rope(self, n, x, p):
+        heads = self.ops.split_heads(x[0], n.attrs["heads"])
+        return self.ops.merge_heads(self.rotate(heads, n.attrs["rope"]))
+
+    def rotate(self, heads, rope):
+        return heads if rope is None else self.ops.rope(heads, self.positions, Rope(**rope))
+
+    def attention(self, n, x, p):
+        counts = (n.attrs["heads"], n.attrs["kv_heads"], n.attrs["kv_heads"])
+        q, k, v = (self.ops.split_heads(a, c) for a, c in zip(x, counts, strict=True))
+        return self.ops.merge_heads(self.ops.attention(q, k, v, self.positions, 0))
+
+    def append_attend(self, n, x, p):
+        a = n.attrs
+        heads = self.ops.split_heads(x[0], a["heads"] + 2 * a["kv_heads"])
+        q, k, v = np.split(heads, [a["heads"], a["heads"] + a["kv_heads"]], -2)
+        q, k = self.rotate(q, a["rope"]), self.rotate(k, a["rope"])
+        return self.ops.merge_heads(self.ops.attention(q, k, v, self.positions, 0))
+
+
+@pytest.mark.parametrize("config", [LLAMA, GPT2], ids=["llama", "gpt2"])
+def test_every_pass_keeps_the_numbers(config):
+    spec = spec_from_config(config)
+    rng = np.random.default_rng(0)
+    w = {name: rng.normal(0, 0.4, shape) for name, shape in shapes(spec).items()}
+    tokens = rng.integers(0, spec.vocab, 17)
+    expected = forward(NumpyOps(), spec, w, tokens, np.arange(17))
+    graph = trace(spec)
+    graph = from_dict({**to_dict(graph), "facts": {**graph.facts, "weights": "bf16", "kv": "bf16", "ropes": 1}})
+    np.testing.assert_allclose(Interpreter(graph, w, tokens).run(), expected, rtol=1e-10, atol=1e-10)
+    for run in PIPELINE:
+        graph = run(graph)
+        check(graph)
+        np.testing.assert_allclose(
+            Interpreter(graph, w, tokens).run(), expected, rtol=1e-10, atol=1e-10, err_msg=run.__name__
+        )
+
+
+def test_values_that_live_at_the_same_time_never_share_memory():
+    graph = build_graph(spec_from_config(LLAMA), Options(weights="int8", kv="int8"))
+    from llmos.compiler.passes.plan_memory import row_bytes
+
+    for name, block in graph.blocks():
+        places = graph.buffers["places"][name]
+        last = {v: i for i, n in enumerate(block.nodes) for v in n.inputs}
+        for i, node in enumerate(block.nodes):
+            start = places[node.out]
+            end = start + row_bytes(node.dtype, node.width)
+            for other in block.nodes[:i]:
+                if other.rows != node.rows or last.get(other.out, -1) <= i:
+                    continue
+                a = places[other.out]
+                assert end <= a or a + row_bytes(other.dtype, other.width) <= start, (
+                    f"{name}: {node.out} overwrites {other.out}"
+                )
+
+
+def test_graph_survives_its_file_and_code_is_a_function_of_it():
+    graph = build_graph(spec_from_config(LLAMA), Options(weights="int8", kv="bf16"))
+    again = from_dict(json.loads(json.dumps(to_dict(graph))))
+    assert graph_hash(again) == graph_hash(graph)
+    assert emit(again) == emit(graph)
+    assert emit(graph) != emit(build_graph(spec_from_config(LLAMA), Options(weights="bf16", kv="bf16")))
+
+
+def test_code_grows_with_kinds_of_layers_and_not_with_depth():
+    few, many = (emit(build_graph(spec_from_config(LLAMA | {"num_hidden_layers": n}), Options())) for n in (2, 40))
+    assert many.count("LinearF32<") == few.count("LinearF32<")
+
+
+def test_sections_do_not_overlap_and_a_tied_head_is_stored_once():
+    graph = build_graph(spec_from_config(GPT2), Options(weights="bf16"))
+    sections = layout(graph)
+    assert [s.name for s in sections].count("embed") == 1
+    for a, b in zip(sections, sections[1:], strict=False):
+        assert a.offset % 64 == 0
+        assert a.offset + a.n_bytes <= b.offset
+
+
+def test_each_pass_is_dumped(tmp_path):
+    build_graph(spec_from_config(LLAMA), Options(), dump=tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names[0] == "00-trace.txt"
+    assert len(names) == 1 + len(PIPELINE)
+
+
+def test_targets_are_chosen_by_features_and_refused_by_name():
+    assert target_named(None, frozenset()).name == "portable"
+    assert target_named(None, frozenset({"avx2", "fma", "bmi2", "f16c"})).name == "x86-64-v3"
+    with pytest.raises(UserError, match="lacks avx2"):
+        target_named("x86-64-v3", frozenset())
+    with pytest.raises(UserError, match="portable, x86-64-v3"):
+        target_named("sparc", frozenset())
+
+
+def test_unknown_formats_are_refused():
+    with pytest.raises(UserError, match="int3"):
+        Options(weights="int3")

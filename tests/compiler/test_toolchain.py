@@ -1,0 +1,35 @@
+"""The toolchain: what goes wrong is said, and nothing half-made stays."""
+
+import pytest
+
+from llmos.compiler import TARGETS, build_shared
+from llmos.core.errors import LlmosError, ResourceError, UserError
+
+PORTABLE = TARGETS["portable"]
+pytestmark = pytest.mark.toolchain
+
+
+def test_code_that_does_not_compile_leaves_no_library(tmp_path):
+    source = tmp_path / "bad.cc"
+    source.write_text("int main( {")
+    with pytest.raises(LlmosError, match="refused"):
+        build_shared(source, tmp_path / "out" / "x.so", PORTABLE)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_missing_compiler_is_named_with_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMOS_CC", "no-such-compiler")
+    source = tmp_path / "good.cc"
+    source.write_text('extern "C" int f(void) { return 1; }\n')
+    with pytest.raises(ResourceError, match="pip install ziglang"):
+        build_shared(source, tmp_path / "x.so", PORTABLE)
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    monkeypatch.setenv("LLMOS_CACHE", str(blocker / "cache"))
+    source = tmp_path / "good.cc"
+    source.write_text('extern "C" int f(void) { return 1; }\n')
+    with pytest.raises(UserError, match="LLMOS_CACHE"):
+        build_shared(source, tmp_path / "x.so", PORTABLE)

@@ -1,0 +1,65 @@
+"""Compiled tiny models for the tests of the runtime."""
+
+import json
+
+import numpy as np
+
+from llmos.api.assemble import fill_weights, rope_tables, weights_bytes
+from llmos.compiler import Options, build_graph, compile_code, target_named
+from llmos.hardware import features
+from llmos.models import FAMILIES, shapes, sources, spec_from_config
+from llmos.native import include_dir, sources_hash
+from llmos.runtime import Program
+from llmos.weights import Parameters, Tensor, open_checkpoint
+
+CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 12,
+    "num_hidden_layers": 2,
+    "intermediate_size": 76,
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-5,
+    "vocab_size": 120,
+    "max_position_embeddings": 192,
+    "tie_word_embeddings": True,
+}
+
+
+def random_program(weights: str, kv: str, target: str | None = None) -> Program:
+    """A random llama of odd sizes."""
+    spec = spec_from_config(CONFIG)
+    rng = np.random.default_rng(0)
+    w = {n: Tensor("float32", rng.normal(0.1, 0.3, s).astype(np.float32)) for n, s in shapes(spec).items()}
+    return program(spec, w, weights, kv, target)
+
+
+def folder_program(folder, weights: str, kv: str, target: str | None = None) -> Program:
+    """A checkpoint in the Hugging Face layout."""
+    spec = spec_from_config(json.loads((folder / "config.json").read_text()))
+    family = FAMILIES[spec.family]
+    found = Parameters(
+        open_checkpoint(folder),
+        sources(spec),
+        shapes(spec),
+        prefixes=family.PREFIXES,
+        unused=family.UNUSED,
+        tied=spec.tied,
+    )
+    return program(spec, found, weights, kv, target)
+
+
+def program(spec, parameters, weights: str, kv: str, target: str | None) -> Program:
+    graph = build_graph(spec, Options(weights=weights, kv=kv))
+    chosen = target_named(target, features())
+    library = compile_code(graph, chosen, include=include_dir(), kernels_hash=sources_hash())
+    return Program(
+        library=library,
+        vocab=spec.vocab,
+        context=spec.context,
+        weights_bytes=weights_bytes(graph),
+        fill_weights=lambda out: fill_weights(graph, parameters, out),
+        rope=rope_tables(spec, spec.context),
+    )
