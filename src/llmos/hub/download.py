@@ -1,5 +1,6 @@
 """Downloads from a Hub through `huggingface_hub`: only the files that are read, never pickles."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,9 +49,15 @@ def download(hub_id: str, *, use_network: bool, progress: Callable[[str, int, in
         if use_network:
             raise ResourceError(f"the Hub cannot be reached and {name} is not on this machine: {error}") from error
         raise UserError(f"{name} is not on this machine and the network is not to be used (offline)") from error
-    except (errors.HfHubHTTPError, OSError) as error:
+    except (errors.HfHubHTTPError, OSError, *_transport_errors()) as error:
         raise ResourceError(f"{name} cannot be downloaded: {error}; what has arrived is kept, try again") from error
     return Path(path)
+
+
+def _transport_errors() -> tuple[type[Exception], ...]:
+    """What a refused or broken connection raises, in whichever HTTP library huggingface_hub has loaded."""
+    loaded = (sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules)
+    return tuple(library.TransportError for library in loaded)
 
 
 def _require_safetensors(name: str, files: list[str]) -> None:

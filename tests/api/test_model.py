@@ -1,0 +1,239 @@
+"""The public interface on the embedded model: what users call, and what they are told when they call it wrongly."""
+
+import json
+import math
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import llm
+from llmos.core.errors import FormatError, ResourceError, UserError
+
+pytestmark = pytest.mark.toolchain
+FOX = "The quick brown fox jumps over the lazy dog."
+
+
+@pytest.fixture(scope="module")
+def model():
+    with llm.load_model("llmos-mini") as model:
+        yield model
+
+
+def test_gpt3_warns_once_and_generates():
+    with pytest.warns(llm.ModelNotice, match="never published.*OPT") as caught:
+        model = llm.load_model("gpt-3")
+    assert len(caught) == 1
+    text = model.generate_text(FOX)
+    assert text
+    assert not text.startswith(FOX)
+    model.close()
+
+
+def test_greedy_is_repeatable_and_a_seed_is_too(model):
+    assert model.generate_text(FOX, temperature=0, max_tokens=30) == model.generate_text(
+        FOX, temperature=0, max_tokens=30
+    )
+    one = model.generate(FOX, temperature=1.0, max_tokens=30)
+    again = model.generate(FOX, temperature=1.0, max_tokens=30, seed=one.seed)
+    assert one.tokens == again.tokens
+    assert len({model.generate_text(FOX, temperature=1.0, max_tokens=30) for _ in range(4)}) > 1
+
+
+def test_stream_generate_and_ids_agree(model):
+    settings = {"temperature": 0, "max_tokens": 40}
+    whole = model.generate(FOX, **settings)
+    assert "".join(model.stream_text(FOX, **settings)) == whole.text
+    assert model.generate_tokens(model.tokenize(FOX), **settings) == whole.tokens
+    assert whole.prompt_tokens == len(model.tokenize(FOX))
+    assert whole.finish_reason in ("stop", "length")
+
+
+def test_a_stop_text_ends_the_generation_before_it(model):
+    whole = model.generate_text(FOX, temperature=0, max_tokens=40)
+    stop = whole[10:13]
+    cut = model.generate(FOX, temperature=0, max_tokens=40, stop=stop)
+    assert cut.text == whole[: whole.index(stop)]
+    assert cut.finish_reason == "stop"
+
+
+def test_closing_a_stream_cancels_it(model):
+    stream = model.stream_text(FOX, temperature=1.0, max_tokens=400)
+    next(stream)
+    stream.close()
+    assert model.processes() == []
+
+
+def test_scores_are_log_probabilities(model):
+    ids = model.tokenize(FOX)
+    scores = model.score(FOX)
+    assert scores[0] is None
+    assert len(scores) == len(ids)
+    assert all(value < 0 for value in scores[1:])
+    chosen = model.generate(ids, temperature=0, max_tokens=1, logprobs=True, top_logprobs=3)
+    assert model.score([*ids, chosen.tokens[0]])[-1] == pytest.approx(chosen.logprobs[0], abs=1e-3)
+    assert chosen.top_logprobs[0][0][0] == chosen.tokens[0]
+
+
+def test_threads_share_steps_and_get_their_own_text(model):
+    prompts = [f"Chapter {i}. The" for i in range(6)]
+    alone = [model.generate_text(p, temperature=0, max_tokens=25) for p in prompts]
+    together: list[str | None] = [None] * len(prompts)
+
+    def work(i):
+        together[i] = model.generate_text(prompts[i], temperature=0, max_tokens=25)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(prompts))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == alone
+
+
+def test_chat_renders_the_template(model):
+    assert isinstance(model.chat([{"role": "user", "content": "Hello"}], max_tokens=8, seed=1), str)
+    with pytest.raises(UserError, match="role"):
+        model.chat([{"content": "Hello"}])
+
+
+def test_a_prompt_over_the_context_is_an_error_with_the_counts(model):
+    context = model.info()["context"]
+    ids = [5] * (context + 10)
+    with pytest.raises(UserError, match=rf"{context + 10} tokens, the context holds {context}"):
+        model.generate_text(ids)
+    kept = model.generate(ids, overflow="drop_oldest", max_tokens=4)
+    assert kept.dropped_tokens == 11
+    assert kept.prompt_tokens == context - 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"temperature": -1}, "temperature is -1"),
+        ({"temperature": math.nan}, "finite"),
+        ({"top_p": 0}, "top_p is 0"),
+        ({"top_k": 1.5}, "whole number"),
+        ({"max_tokens": -3}, "max_tokens is -3"),
+        ({"seed": -1}, "seed"),
+        ({"stop": [""]}, "stop string"),
+        ({"logit_bias": {99999: 1.0}}, "99999"),
+        ({"temprature": 1.0}, "did you mean 'temperature'"),
+        ({"overflow": "crop"}, "drop_oldest"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_by_name(model, settings, named):
+    with pytest.raises(UserError, match=named):
+        model.generate_text(FOX, **settings)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "named"), [([], "empty"), ([-1], "token id -1"), ([8192], "8192"), ([True], "list of token ids")]
+)
+def test_prompts_that_make_no_sense_are_refused(model, prompt, named):
+    with pytest.raises(UserError, match=named):
+        model.generate_text(prompt)
+
+
+def test_names_that_lead_nowhere_are_refused_with_the_nearest(tmp_path):
+    with pytest.raises(UserError, match="did you mean gpt"):
+        llm.load_model("gpt33")
+    with pytest.raises(UserError, match=r"no config\.json"):
+        llm.load_model(str(tmp_path))
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(FormatError, match="not JSON"):
+        llm.load_model(str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="model_type is missing"):
+        llm.load_model(str(tmp_path))
+    with pytest.raises(UserError, match="context 9999"):
+        llm.load_model("llmos-mini", context=9999)
+    with pytest.raises(UserError, match="int7"):
+        llm.load_model("llmos-mini", weights="int7")
+
+
+@pytest.mark.parametrize("weights", ["float32", "bf16", "int8"])
+def test_a_bundle_gives_the_same_bytes_as_its_source(weights, tmp_path):
+    path = tmp_path / "mini.llm"
+    llm.compile("llmos-mini", path, weights=weights)
+    with llm.load_model("llmos-mini", weights=weights) as source, llm.load_model(str(path)) as bundle:
+        settings = {"temperature": 0.7, "seed": 4, "max_tokens": 40}
+        assert bundle.generate_tokens(FOX, **settings) == source.generate_tokens(FOX, **settings)
+        assert bundle.info()["formats"]["weights"] == weights
+    with pytest.raises(UserError, match="compiled with weights"):
+        llm.load_model(str(path), weights="float32" if weights != "float32" else "int8")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match="damaged"):
+        llm.load_model(str(path))
+
+
+def test_a_bundle_from_other_hands_cannot_bring_its_own_graph(tmp_path):
+    import zipfile
+
+    from llmos.artifact import open_bundle, write_bundle
+
+    path = tmp_path / "mini.llm"
+    llm.compile("llmos-mini", path, weights="int8")
+    bundle = open_bundle(path)
+    documents = {n: bundle.document(n) for n in ("spec", "graph", "prompt_format", "golden", "lineage", "reports")}
+    documents["spec"]["num_hidden_layers"] = 1
+    weights = zipfile.ZipFile(path).read("weights.bin")
+    facts = {"graph": bundle.manifest["graph"], "formats": bundle.manifest["formats"]}
+    write_bundle(path, documents=documents, facts=facts, weights=memoryview(weights))
+    with pytest.raises(FormatError, match="compile it again"):
+        llm.load_model(str(path))
+
+
+def test_int8_costs_less_than_half_a_percent_of_perplexity(data_dir):
+    import lzma
+
+    with lzma.open(data_dir / "eval" / "books_heldout.jsonl.xz", "rt", encoding="utf-8") as file:
+        text = "".join(json.loads(line)["text"][2000:6000] for line in file)
+    losses = {}
+    for weights in ("float32", "bf16", "int8"):
+        with llm.load_model("llmos-mini", weights=weights) as model:
+            ids = model.tokenize(text)
+            windows = [ids[i : i + 512] for i in range(0, len(ids) - 511, 512)]
+            losses[weights] = np.mean([value for w in windows for value in model.score(w)[1:]])
+    assert -losses["int8"] < -losses["float32"] + math.log(1.005)
+    assert -losses["bf16"] < -losses["float32"] + math.log(1.002)
+
+
+def test_interrupting_leaves_the_model_usable(model, monkeypatch):
+    real, calls = model._executor.step, []
+
+    def interrupted(batch):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(batch)
+
+    monkeypatch.setattr(model._executor, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.generate_text(FOX, temperature=0, max_tokens=20)
+    monkeypatch.undo()
+    assert model.processes() == []
+    assert model.generate_text(FOX, temperature=0, max_tokens=5)
+
+
+def test_a_cache_that_cannot_be_used_is_one_clear_error(tmp_path):
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    code = "import llm; llm.load_model('llmos-mini')"
+    import os
+
+    env = {**os.environ, "LLMOS_CACHE": str(blocker / "cache")}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "UserError: cannot write" in done.stderr
+
+
+def test_without_a_toolchain_the_remedy_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMOS_CACHE", str(tmp_path))
+    monkeypatch.setenv("LLMOS_CC", "no-such-compiler")
+    with pytest.raises(ResourceError, match="LLMOS_CC"):
+        llm.load_model("llmos-mini")

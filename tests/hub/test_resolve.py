@@ -1,0 +1,89 @@
+"""Names to models, downloads from a real server included."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from llmos.core.errors import UserError
+from llmos.hub import embedded_models, resolve
+from tests.hub_server import serve
+
+
+def child(code: str, tmp_path, endpoint: str, **more: str) -> subprocess.CompletedProcess:
+    """Runs code in a fresh process whose Hub cache is empty: the library reads its settings when it is imported."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+    env |= {"HF_HOME": str(tmp_path / "hf"), "LLMOS_HUB_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1", **more}
+    return subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", code], env=env, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory):
+    pickled = tmp_path_factory.mktemp("pickled")
+    (pickled / "config.json").write_text("{}")
+    (pickled / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    with serve({"someone/mini": resolve("llmos-mini").path, "someone/pickled": pickled}) as address:
+        yield address
+
+
+LOAD = """
+import sys
+from llmos.hub import resolve
+from llmos.core.errors import LlmosError
+seen = []
+try:
+    found = resolve(sys.argv[1] if len(sys.argv) > 1 else NAME, progress=lambda *a: seen.append(a))
+    print(found.kind, sorted(p.name for p in found.path.iterdir()), len(seen) > 0)
+except LlmosError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_a_repository_is_downloaded_with_progress_and_then_used_offline(endpoint, tmp_path):
+    code = LOAD.replace("NAME", "'someone/mini'")
+    done = child(code, tmp_path, endpoint)
+    assert done.stdout.startswith("folder"), done.stderr
+    assert "model.safetensors" in done.stdout
+    assert done.stdout.strip().endswith("True")
+    again = child(code, tmp_path, "http://127.0.0.1:9", LLMOS_OFFLINE="1")
+    assert again.stdout.startswith("folder"), again.stdout + again.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("someone/missing", "UserError there is no model someone/missing"),
+        ("someone/pickled", "UserError someone/pickled holds only pickles"),
+    ],
+)
+def test_what_cannot_be_had_is_said(endpoint, tmp_path, name, said):
+    done = child(LOAD.replace("NAME", repr(name)), tmp_path, endpoint)
+    assert done.stdout.startswith(said), done.stdout + done.stderr
+    assert not list((tmp_path / "hf").rglob("pytorch_model.bin"))
+
+
+def test_offline_without_a_copy_is_said(endpoint, tmp_path):
+    done = child(LOAD.replace("NAME", "'someone/mini'"), tmp_path, endpoint, LLMOS_OFFLINE="1")
+    assert "not on this machine" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_hub_that_does_not_answer_is_said(tmp_path):
+    done = child(LOAD.replace("NAME", "'someone/mini'"), tmp_path, "http://127.0.0.1:9")
+    assert done.stdout.startswith("ResourceError"), done.stdout + done.stderr
+
+
+def test_embedded_catalogue_and_paths(tmp_path):
+    assert "llmos-mini" in embedded_models()
+    assert resolve("llmos-mini").notice is None
+    assert "OPT" in resolve("gpt-3").notice
+    assert resolve(str(tmp_path)).kind == "folder"
+    (tmp_path / "x.llm").write_bytes(b"")
+    assert resolve(str(tmp_path / "x.llm")).kind == "bundle"
+    (tmp_path / "x.pt").write_bytes(b"")
+    with pytest.raises(UserError, match="pickle"):
+        resolve(str(tmp_path / "x.pt"))
+    with pytest.raises(UserError, match="known names"):
+        resolve("zzzzzzzz")
