@@ -44,6 +44,7 @@ $(VENV)/.made:
 
 $(VENV)/.base: pyproject.toml $(VENV)/.made
 	$(PIP) --editable .
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.base

@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -31,6 +31,8 @@ _VERBS = {
     "completion": ("llmos.cli.completion", "Print the completion script of a shell."),
 }
 
+_BROKEN_PIPE = 141  # as a shell reports a process that SIGPIPE ended
+
 
 class _Verbs(click.Group):
     """A group that imports a command when it is used."""
@@ -49,6 +51,13 @@ class _Verbs(click.Group):
             hint = f"did you mean {near[0]!r}?" if near else f"commands: {', '.join(_VERBS)}"
             ctx.fail(f"no such command {args[0]!r}: {hint}")
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # click itself would call it a failure of the command, with 1
+            _silence_stdout()
+            raise click.exceptions.Exit(_BROKEN_PIPE) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -76,7 +85,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         code = 130
     except BrokenPipeError:
         _silence_stdout()
-        code = 141
+        code = _BROKEN_PIPE
     except LlmosError as error:
         click.echo(f"llmos: {error}", err=True)
         code = error.exit_code

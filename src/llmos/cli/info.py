@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from llmos.cli.terminal import Progress, write_json
+from llmos.cli.loading import load
+from llmos.cli.terminal import write_json
 from llmos.core.units import format_bytes
 
 __all__ = ["command"]
@@ -16,10 +17,7 @@ __all__ = ["command"]
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
 def command(model: str, as_json: bool) -> None:
     """Show what a model is made of: family, sizes, formats, prompt format, hashes."""
-    from llmos.api import load_model
-
-    with Progress() as progress:
-        facts = load_model(model, progress=progress).info()
+    facts = load(model).info()
     if as_json:
         write_json(facts)
     else:

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from llmos.cli.terminal import Progress, write_json
-from llmos.core.env import environment
+from llmos.cli.loading import load
+from llmos.cli.terminal import write_json
 from llmos.core.errors import UserError
 from llmos.models import CATALOGUE, DEFAULT_MODEL, lookup
 
@@ -51,16 +51,16 @@ def command(words: tuple[str, ...], chat: bool | None, as_json: bool, **flags: A
     """
     name, prompt = _split(words)
     sampling = _sampling(flags)
-    load = {key: flags[key] for key in ("weights", "context", "threads")}
+    settings = {key: flags[key] for key in ("weights", "context", "threads")}
     if prompt is None and sys.stdin.isatty() and not as_json:
         from llmos.cli.chat import converse
 
-        converse(_load(name, load), sampling, chat)
+        converse(load(name, **settings), sampling, chat)
         return
     if prompt is None:
         prompt = _standard_input()
     started = time.perf_counter()
-    model = _load(name, load)
+    model = load(name, **settings)
     loaded = time.perf_counter()
     generation = model.start(_framed(prompt, chat), **sampling)
     text, first = "", None
@@ -74,7 +74,7 @@ def command(words: tuple[str, ...], chat: bool | None, as_json: bool, **flags: A
     ended = time.perf_counter()
     if as_json:
         spans = {"load_s": loaded - started, "first_text_s": (first or ended) - loaded, "total_s": ended - loaded}
-        write_json(_document(name, prompt, text, generation, spans))
+        write_json(_document(model.name, prompt, text, generation, spans))
     elif not text.endswith("\n"):
         _write("\n")
 
@@ -119,14 +119,6 @@ def _sampling(flags: dict[str, Any]) -> dict[str, Any]:
     names = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "seed")
     given = {name: flags[name] for name in names if flags[name] is not None}
     return given | ({"stop": list(flags["stop"])} if flags["stop"] else {})
-
-
-def _load(name: str, settings: dict[str, Any]) -> Any:
-    from llmos.api import load_model
-
-    settings = settings | {"threads": settings["threads"] or environment().threads}
-    with Progress() as progress:
-        return load_model(name, progress=progress, **settings)
 
 
 def _framed(prompt: str, chat: bool | None) -> str | list[dict[str, str]]:

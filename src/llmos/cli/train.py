@@ -38,7 +38,11 @@ def _option(setting: Setting) -> click.Option:
 def _train(recipe: Path, **flags: str | None) -> None:
     names = {setting.name.replace(".", "__"): setting.name for setting in settings(Recipe)}
     overrides = {names[key]: text for key, text in flags.items() if text is not None}
-    result = train_file(recipe, overrides, progress=sys.stderr.isatty())
+    try:
+        result = train_file(recipe, overrides, progress=sys.stderr.isatty())
+    except KeyboardInterrupt:
+        click.echo("llmos: interrupted; the same command goes on from the last saved step", err=True)
+        raise
     for name, bits in result.bits_per_byte.items():
         click.echo(f"{name}: {bits:.4f} bits per byte")
     click.echo(f"{result.steps} steps; the model is in {result.model}")

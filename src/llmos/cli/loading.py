@@ -1,0 +1,25 @@
+"""Loading a model for a verb: progress on the terminal, notices as one line on stderr."""
+
+import warnings
+from typing import Any
+
+import click
+
+from llmos.cli.terminal import Progress
+
+__all__ = ["load"]
+
+
+def load(name: str, **settings: Any) -> Any:
+    """The model of a name, as `llmos.api.load_model` gives it. What a user should know about it is told on stderr."""
+    from llmos.api import ModelNotice, load_model
+
+    with warnings.catch_warnings(record=True) as caught, Progress() as progress:
+        warnings.simplefilter("always", ModelNotice)
+        model = load_model(name, progress=progress, **settings)
+    for notice in caught:
+        if issubclass(notice.category, ModelNotice):
+            click.echo(f"llmos: {notice.message}", err=True)
+        else:
+            warnings.warn_explicit(notice.message, notice.category, notice.filename, notice.lineno)
+    return model

@@ -1,0 +1,187 @@
+"""The verbs as a user meets them: each in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.toolchain
+
+
+def llmos(*args: str, given: str = "", cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, **variables}
+    command = [sys.executable, "-m", "llmos.cli", *args]
+    return subprocess.run(command, input=given, capture_output=True, text=True, timeout=300, env=environment, cwd=cwd)
+
+
+def succeeds(*args: str, **how) -> str:
+    done = llmos(*args, **how)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+def fails(code: int, *args: str, **how) -> str:
+    """The one line on stderr of a verb that must fail with a code."""
+    done = llmos(*args, **how)
+    assert done.returncode == code, (done.returncode, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    return done.stderr
+
+
+def test_run_streams_the_same_text_for_the_same_seed():
+    first = succeeds("run", "Once upon a time", "--max-tokens", "12", "--seed", "3")
+    assert first.strip()
+    assert (
+        succeeds("run", "llmos-mini", "Once upon a time", "--max-tokens", "12", "--seed", "3", "--threads", "1")
+        == first
+    )
+
+
+def test_run_reads_the_prompt_from_standard_input():
+    piped = succeeds("run", "--greedy", "--max-tokens", "8", given="The sea was\n")
+    assert piped == succeeds("run", "The sea was", "--temperature", "0", "--max-tokens", "8")
+
+
+def test_run_json_says_what_came_of_it():
+    report = json.loads(succeeds("run", "The king", "--greedy", "--max-tokens", "5", "--json"))
+    assert report["finish_reason"] in ("length", "stop")
+    assert len(report["tokens"]) <= 5
+    assert report["prompt_tokens"] > 0
+    assert report["timings"]["first_text_s"] <= report["timings"]["total_s"]
+    assert report["text"].rstrip("\n") == succeeds("run", "The king", "--greedy", "--max-tokens", "5").rstrip("\n")
+
+
+def test_run_stops_before_a_stop_text():
+    whole = json.loads(succeeds("run", "Once upon a time", "--max-tokens", "20", "--seed", "3", "--json"))["text"]
+    stop = whole[len(whole) // 2 : len(whole) // 2 + 3]
+    flags = ("--max-tokens", "20", "--seed", "3", "--stop", stop, "--json")
+    report = json.loads(succeeds("run", "Once upon a time", *flags))
+    assert report["text"] == whole[: whole.index(stop)]
+    assert report["finish_reason"] == "stop"
+
+
+def test_a_name_whose_weights_were_never_published_says_so_in_one_line():
+    done = llmos("run", "gpt-3", "Hello", "--greedy", "--max-tokens", "3")
+    assert done.returncode == 0
+    assert done.stderr.count("\n") == 1
+    assert "never published" in done.stderr
+
+
+def test_a_prompt_that_resembles_a_model_is_taken_as_a_prompt_and_said_so():
+    done = llmos("run", "llmos-mni", "--greedy", "--max-tokens", "2")
+    assert done.returncode == 0
+    assert "llmos-mini" in done.stderr
+
+
+def test_a_bundle_says_what_its_checkpoint_says(tmp_path: Path):
+    succeeds("compile", "llmos-mini", "-o", str(tmp_path / "mini.llm"), "--dump", str(tmp_path / "dump"))
+    flags = ("The old house", "--greedy", "--max-tokens", "12")
+    assert succeeds("run", str(tmp_path / "mini.llm"), *flags) == succeeds("run", "llmos-mini", *flags)
+    assert len(list((tmp_path / "dump").iterdir())) > 3
+
+
+def test_compile_explains_every_operation(tmp_path: Path):
+    text = succeeds("compile", "llmos-mini", "-o", str(tmp_path / "x.llm"), "--weights", "int8", "--explain")
+    assert "rms_norm" in text
+    assert "linear" in text
+
+
+def test_info_and_models_speak_json():
+    facts = json.loads(succeeds("info", "llmos-mini", "--json"))
+    assert facts["family"] == "llama"
+    names = {row["name"]: row["kind"] for row in json.loads(succeeds("models", "--json"))}
+    assert names["llmos-mini"] == "embedded"
+    assert names["gpt2"] == "catalogue"
+    assert "llmos-mini" in succeeds("models")
+    assert "family: llama" in succeeds("info", "llmos-mini")
+
+
+def test_doctor_measures_this_machine():
+    report = json.loads(succeeds("doctor", "--json"))
+    assert report["machine"]["topology"]["usable"] >= 1
+    assert report["roofs"]["read_bytes_per_s"] > 1e8
+    assert {check["name"] for check in report["checks"]} >= {"toolchain", "cache", "llmos-mini", "import llm"}
+    assert succeeds("doctor", "--warm") == ""
+
+
+def test_doctor_names_a_module_that_shadows_ours(tmp_path: Path):
+    (tmp_path / "llm").mkdir()
+    (tmp_path / "llm" / "__init__.py").write_text("")
+    path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
+    checks = json.loads(succeeds("doctor", "--quick", "--json", PYTHONPATH=path))["checks"]
+    found = next(check for check in checks if check["name"] == "import llm")
+    assert not found["ok"]
+    assert str(tmp_path) in found["text"]
+
+
+def test_doctor_says_how_to_get_a_missing_toolchain():
+    done = llmos("doctor", "--json", LLMOS_CC="/no/such/compiler")
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    toolchain = next(check for check in json.loads(done.stdout)["checks"] if check["name"] == "toolchain")
+    assert "/no/such/compiler" in toolchain["text"]
+
+
+def test_a_prompt_over_the_context_is_refused_with_the_counts():
+    message = fails(2, "run", "--max-tokens", "2", given="word " * 3000)
+    assert "512" in message
+
+
+@pytest.mark.parametrize(
+    ("args", "word"),
+    [
+        (("run", "./no-such-file.llm", "Hello"), "no-such-file"),
+        (("info", "no-such-model"), "no-such-model"),
+        (("run", "a", "b", "c"), "quotes"),
+        (("run", "Hello", "--temperature", "-1"), "temperature"),
+        (("run", "Hello", "--greedy", "--temperature", "1"), "greedy"),
+        (("run", "llmos-mini", "Hello", "--context", "9999999"), "context"),
+        (("tran",), "train"),
+        (("compile", "llmos-mini", "-o", "mini.bin"), ".llm"),
+        (("train", "no-such-recipe.toml"), "no-such-recipe"),
+        (("completion", "tcsh"), "bash"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_message(args: tuple[str, ...], word: str, tmp_path: Path):
+    assert word in fails(2, *args, cwd=tmp_path)
+
+
+def test_an_empty_standard_input_is_no_prompt():
+    assert "no prompt" in fails(2, "run", given=" \n")
+
+
+def test_an_unknown_variable_is_refused():
+    assert "LLMOS_OFFLIN" in fails(2, "models", LLMOS_OFFLIN="1")
+
+
+def test_an_unwritable_cache_is_refused():
+    assert "LLMOS_CACHE" in fails(2, "run", "Hello", LLMOS_CACHE="/proc/no-such-place")
+
+
+def test_a_bad_recipe_is_refused_before_anything_is_written(tmp_path: Path):
+    (tmp_path / "bad.toml").write_text("[model\n")
+    assert "bad.toml" in fails(2, "train", "bad.toml", cwd=tmp_path)
+    (tmp_path / "bad.toml").write_text('folder = "out"\nmodle = 1\n')
+    assert "model" in fails(2, "train", "bad.toml", cwd=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.toml"]
+
+
+def test_a_reader_that_leaves_early_is_no_reason_to_complain():
+    command = f"'{sys.executable}' -m llmos.cli run Once --max-tokens 300 --seed 1 | head -c 3"
+    script = f"{command}; echo ${{PIPESTATUS[0]}} >&2"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120)
+    assert done.stderr.strip() == "141"
+
+
+@pytest.mark.parametrize(("shell", "word"), [("bash", "COMPREPLY"), ("zsh", "compdef"), ("fish", "complete")])
+def test_completion_scripts_are_those_of_the_shell(shell: str, word: str):
+    assert word in succeeds("completion", shell)
+
+
+def test_completion_offers_the_verbs():
+    assert "doctor" in succeeds(_LLMOS_COMPLETE="bash_complete", COMP_WORDS="llmos do", COMP_CWORD="1")
