@@ -1,5 +1,6 @@
 """Passes keep the meaning: the planned graph, interpreted, gives the definition's numbers; equal specs give equal code."""
 
+import itertools
 import json
 
 import numpy as np
@@ -175,7 +176,7 @@ def test_sections_do_not_overlap_and_a_tied_head_is_stored_once():
     graph = build_graph(spec_from_config(GPT2), Options(weights="bf16"))
     sections = layout(graph)
     assert [s.name for s in sections].count("embed") == 1
-    for a, b in zip(sections, sections[1:], strict=False):
+    for a, b in itertools.pairwise(sections):
         assert a.offset % 64 == 0
         assert a.offset + a.n_bytes <= b.offset
 
