@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from tests.tiny_programs import folder_program
 
 from llmos.compiler import TARGETS
 from llmos.hardware import features
 from llmos.runtime import Batch, NativeExecutor, Output
+from tests.tiny_programs import folder_program
 
 pytestmark = [pytest.mark.toolchain]
 BOUND = {"float32": 1e-4, "bf16": 2e-2, "int8": 5e-2}  # of the largest logit

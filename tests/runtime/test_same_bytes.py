@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.tiny_programs import random_program
 
 from llmos.core.errors import LlmosError, ResourceError, UserError
 from llmos.runtime import Batch, Engine, NativeExecutor, Output, Request, SamplingParameters
+from tests.tiny_programs import random_program
 
 pytestmark = pytest.mark.toolchain
 FORMATS = [("float32", "float32"), ("bf16", "bf16"), ("int8", "int8")]

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from tests.tiny_programs import random_program
 
 from llmos.runtime import Batch, NativeExecutor, Output, SamplingParameters
+from tests.tiny_programs import random_program
 
 pytestmark = pytest.mark.toolchain
 
