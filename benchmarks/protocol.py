@@ -34,9 +34,9 @@ def arguments(description: str) -> argparse.Namespace:
 def measure(
     options: argparse.Namespace,
     load: Callable[[], object],
-    generate: Callable[[Sequence[int], int], list[float]],
+    generate: Callable[[Sequence[int], int], tuple[float, float]],
 ) -> None:
-    """Print one JSON line. generate(ids, n): seconds from the call to each of n tokens."""
+    """Print one JSON line. generate(ids, n): seconds to the first of n tokens and to the last."""
     began = time.perf_counter()
     load()
     load_s = time.perf_counter() - began
@@ -44,8 +44,8 @@ def measure(
     prefill, decode = [], []
     for repeat in range(options.repeats):
         prefill.append(PREFILL_TOKENS / generate(prompt(PREFILL_TOKENS, 2 * repeat), 1)[0])
-        times = generate(prompt(PROMPT_TOKENS, 2 * repeat + 1), options.tokens)
-        decode.append((len(times) - 1) / (times[-1] - times[0]))
+        first_s, last_s = generate(prompt(PROMPT_TOKENS, 2 * repeat + 1), options.tokens)
+        decode.append((options.tokens - 1) / (last_s - first_s))
     report = {
         "weights": options.weights,
         "threads": options.threads,
