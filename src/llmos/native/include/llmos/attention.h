@@ -58,11 +58,9 @@ struct KvHead {
     }
   }
   static LLMOS_MEMBER float Scale(const float* x, float* scale) {
-    float largest = 0;
-    for (int i = 0; i < d; ++i) {
-      const float a = __builtin_fabsf(x[i]);
-      largest = a > largest ? a : largest;
-    }
+    F16 seen = Set(0);
+    for (int i = 0; i < d; i += kLanes) seen = LargerMagnitude(seen, LoadPart(x + i, d - i));
+    const float largest = LargestMagnitude(seen);
     *scale = largest / 127.0f;
     return largest > 0 ? 127.0f / largest : 0;
   }

@@ -25,7 +25,8 @@ void QuantBf16(Team& team, const float* x, int ldx, uint16_t* y, size_t row_byte
   });
 }
 
-// |q| <= 127: scale is the largest magnitude of the group over 127; nearest, ties to even.
+// |q| <= 127: scale is the largest magnitude of the group over 127; nearest, ties to even. A group with an infinity or NaN
+// has a scale that is none of the finite numbers, so that it shows in every sum.
 template <int K>
 void QuantI8(Team& team, const float* x, int ldx, I8Group* y, size_t row_bytes, int rows) {
   team.RunTiles(rows, [&](int row) {
@@ -34,7 +35,7 @@ void QuantI8(Team& team, const float* x, int ldx, I8Group* y, size_t row_bytes, 
     for (int g = 0; g < (K + kGroup - 1) / kGroup; ++g) {
       const int n = K - g * kGroup < kGroup ? K - g * kGroup : kGroup;
       const F16 a = LoadPart(in + g * kGroup, n), b = n > kLanes ? LoadPart(in + g * kGroup + kLanes, n - kLanes) : Set(0);
-      const float largest = MaxLane(Max(Abs(a), Abs(b)));
+      const float largest = LargestMagnitude(LargerMagnitude(a, b));
       const F16 inverse = Set(largest > 0 ? 127.0f / largest : 0.0f), magic = Set(12582912.0f);
       const I16 qa = (I16)(a * inverse + magic) << 24 >> 24, qb = (I16)(b * inverse + magic) << 24 >> 24;
       int32_t sum = 0;

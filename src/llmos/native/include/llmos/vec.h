@@ -36,12 +36,14 @@ LLMOS_INLINE F16 Set(float x) { return F16{x, x, x, x, x, x, x, x, x, x, x, x, x
 LLMOS_INLINE F16 LoadPart(const float* p, int n) {
   if (n >= kLanes) return Load(p);
   F16 v = Set(0);
-  for (int i = 0; i < n; ++i) v[i] = p[i];
+  for (int i = 0; i < kLanes; ++i)
+    if (i < n) v[i] = p[i];
   return v;
 }
 LLMOS_INLINE void StorePart(float* p, F16 v, int n) {
   if (n >= kLanes) return Store(p, v);
-  for (int i = 0; i < n; ++i) p[i] = v[i];
+  for (int i = 0; i < kLanes; ++i)
+    if (i < n) p[i] = v[i];
 }
 
 LLMOS_INLINE F16 Fma(F16 a, F16 b, F16 c) {
@@ -72,6 +74,22 @@ LLMOS_INLINE float MaxLane(F16 v) {
   for (int step = 8; step > 0; step /= 2)
     for (int i = 0; i < step; ++i) a[i] = a[i] > a[i + step] ? a[i] : a[i + step];
   return a[0];
+}
+
+// The larger magnitude of each lane, and the largest of all lanes of magnitudes; NaN where there is one, because its bits
+// exceed those of infinity.
+LLMOS_INLINE F16 LargerMagnitude(F16 v, F16 w) {
+  const U16 a = (U16)Abs(v), b = (U16)Abs(w);
+  return (F16)(a > b ? a : b);
+}
+LLMOS_INLINE float LargestMagnitude(F16 v) {
+  uint32_t a[kLanes];
+  memcpy(a, &v, sizeof a);
+  for (int step = 8; step > 0; step /= 2)
+    for (int i = 0; i < step; ++i) a[i] = a[i] > a[i + step] ? a[i] : a[i + step];
+  float x;
+  memcpy(&x, a, sizeof x);
+  return x;
 }
 
 // e^x to 2 units in the last place; 0 below -87.3, largest finite power above 88.3; NaN stays NaN. Cephes' polynomial.

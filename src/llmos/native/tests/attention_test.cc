@@ -1,0 +1,190 @@
+#include "testing.h"
+
+using namespace llmos;
+
+// A model of one attention layer, its pages full of NaN before they are written.
+template <int H, int KV, int d, Kv kFormat, int kRope>
+struct Problem {
+  static constexpr int kLd = (int)RoundUp((H + 2 * KV) * d, 16), kLdOut = (int)RoundUp(H * d, 16), kPages = 24, kContext = 300;
+  static constexpr uint64_t kLayer = 128, kPageBytes = kLayer + KvLayerBytes<KV, d, kFormat>() + 64;
+  static_assert(KvLayerBytes<KV, d, kFormat>() % 64 == 0, "pages stay aligned");
+  using Head = KvHead<d, kFormat>;
+  int length;
+  Random random{(uint64_t)H * 100 + d};
+  Array<float> input, rope{(size_t)kContext * (d / 2) * 2 + 1};
+
+  explicit Problem(int n) : length(n), input((size_t)n * kLd, random, 2) {
+    for (int p = 0; p < kContext; ++p)
+      for (int i = 0; i < d / 2; ++i) {
+        const double angle = p * pow(1e4, -2.0 * i / d);
+        rope[p * (d / 2) + i] = (float)cos(angle);
+        rope[(kContext + p) * (d / 2) + i] = (float)sin(angle);
+      }
+  }
+
+  // Computes tokens first .. first + n - 1 into their rows of out; pages of the sequence are 3 p + offset mod kPages.
+  void Step(int threads, int first, int n, uint8_t* kv, int offset, float* out) {
+    Array<int32_t> positions(n), sequence(n), table(kPages);
+    for (int t = 0; t < n; ++t) positions[t] = first + t;
+    for (int p = 0; p < kPages; ++p) table[p] = (5 * p + offset) % kPages;
+    LlmosModel model{};
+    model.kv = kv;
+    model.rope = rope;
+    model.context = kContext;
+    LlmosStep step{};
+    step.n_tokens = n;
+    step.max_pages = kPages;
+    step.positions = positions;
+    step.sequence = sequence;
+    step.block_table = table;
+    Array<float> rows((size_t)n * kLd);
+    memcpy(rows, input + (size_t)first * kLd, (size_t)n * kLd * sizeof(float));
+    const Call call(model, step, 0, 0);
+    OnTeam(threads, [&](Team& team) {
+      RopeAppend<H, KV, d, kFormat, kRope>(team, rows, kLd, call, kPageBytes, kLayer);
+      Attention<H, KV, d, kFormat>(team, rows, kLd, call, kPageBytes, kLayer, 0.3f, out + (size_t)first * kLdOut, kLdOut);
+    });
+  }
+
+  // Element i of a head (of H queries, then KV keys, then KV values) after rotation.
+  double Rotated(int t, int head, int i) {
+    const float* x = input + (size_t)t * kLd + head * d;
+    if (!kRope || head >= H + KV) return x[i];
+    const double c = rope[t * (d / 2) + i % (d / 2)], s = rope[(kContext + t) * (d / 2) + i % (d / 2)];
+    return i < d / 2 ? x[i] * c - x[i + d / 2] * s : x[i] * c + x[i - d / 2] * s;
+  }
+
+  // What is stored of a key (or value), as a number.
+  static double Stored(const uint8_t* kv, int offset, int t, int h, int i, bool value) {
+    const Head head{(uint8_t*)kv + (size_t)((5 * (t / 32) + offset) % kPages) * kPageBytes + kLayer + h * Head::kBytes};
+    const size_t index = value ? (size_t)(t % 32) * Head::kPadded + i : (size_t)i * 32 + t % 32;
+    const uint8_t* base = value ? head.values() : head.keys();
+    if (kFormat == Kv::kF32) return ((const float*)base)[index];
+    if (kFormat == Kv::kBf16) return FromBf16(((const uint16_t*)base)[index]);
+    const float* scales = value ? head.value_scales() : head.key_scales();
+    return (double)(int8_t)base[index] * scales[t % 32];
+  }
+
+  void StoredValuesAreClose(const uint8_t* kv, int offset) {
+    for (int t = 0; t < length; ++t)
+      for (int h = 0; h < 2 * KV; ++h) {
+        double largest = 0;
+        for (int i = 0; i < d; ++i) largest = fmax(largest, fabs(Rotated(t, H + h, i)));
+        for (int i = 0; i < d; ++i) {
+          const double want = Rotated(t, H + h, i), got = Stored(kv, offset, t, h % KV, i, h >= KV);
+          const double tolerance = kFormat == Kv::kF32 ? 3e-7 * largest : kFormat == Kv::kBf16 ? fabs(want) / 255 + 1e-6 : largest / 253;
+          EXPECT(Near(got, want, tolerance), "%d of token %d: stored %.9g, want %.9g", h, t, got, want);
+        }
+      }
+  }
+
+  void AgreesWithDefinition(const float* out, const uint8_t* kv, int offset) {
+    for (int t = 0; t < length; ++t)
+      for (int h = 0; h < H; ++h) {
+        Array<double> weight(t + 1);
+        double largest = -1e300, sum = 0;
+        for (int j = 0; j <= t; ++j) {
+          double dot = 0;
+          for (int i = 0; i < d; ++i) dot += Rotated(t, h, i) * Stored(kv, offset, j, h / (H / KV), i, false);
+          weight[j] = dot * 0.3f;
+          largest = fmax(largest, weight[j]);
+        }
+        for (int j = 0; j <= t; ++j) sum += weight[j] = exp(weight[j] - largest);
+        for (int i = 0; i < d; ++i) {
+          double want = 0;
+          for (int j = 0; j <= t; ++j) want += weight[j] / sum * Stored(kv, offset, j, h / (H / KV), i, true);
+          const float got = out[(size_t)t * kLdOut + h * d + i];
+          EXPECT(Near(got, want, 1e-5), "H %d KV %d d %d: out[%d][%d][%d] = %.9g, want %.9g", H, KV, d, t, h, i, got, want);
+        }
+      }
+  }
+
+  void Check() {
+    Array<uint8_t> kv(kPages * kPageBytes);
+    Array<float> out((size_t)length * kLdOut), other((size_t)length * kLdOut);
+    memset(kv, 0xff, kv.n);
+    Step(1, 0, length, kv, 0, out);
+    StoredValuesAreClose(kv, 0);
+    AgreesWithDefinition(out, kv, 0);
+    for (int chunk : Ints{1, 7, 32, 33, length}) {
+      memset(kv, 0xff, kv.n);
+      for (int first = 0; first < length; first += chunk) Step(1 + chunk % 3, first, length - first < chunk ? length - first : chunk, kv, chunk, other);
+      EXPECT(memcmp(out, other, sizeof(float) * out.n) == 0, "chunks of %d change d %d", chunk, d);
+    }
+  }
+};
+
+TEST(float32_pages) {
+  Problem<1, 1, 1, Kv::kF32, 0>(33).Check();
+  Problem<2, 1, 2, Kv::kF32, 1>(70).Check();
+  Problem<8, 4, 8, Kv::kF32, 1>(100).Check();
+  Problem<6, 2, 17, Kv::kF32, 0>(65).Check();
+  Problem<14, 2, 64, Kv::kF32, 1>(97).Check();
+}
+TEST(bf16_pages) {
+  Problem<3, 3, 15, Kv::kBf16, 0>(64).Check();
+  Problem<8, 4, 8, Kv::kBf16, 1>(100).Check();
+  Problem<4, 1, 48, Kv::kBf16, 1>(40).Check();
+  Problem<14, 2, 64, Kv::kBf16, 1>(97).Check();
+}
+TEST(int8_pages) {
+  Problem<1, 1, 1, Kv::kI8, 0>(33).Check();
+  Problem<8, 4, 8, Kv::kI8, 1>(100).Check();
+  Problem<5, 1, 20, Kv::kI8, 1>(66).Check();
+  Problem<14, 2, 64, Kv::kI8, 1>(97).Check();
+}
+
+// Rows of several sequences in one step, one token of each sequence apart.
+TEST(neighbours_change_nothing) {
+  constexpr int H = 4, KV = 2, d = 8, kTokens = 40, kSequences = 3, kMaxPages = 2;
+  using P = Problem<H, KV, d, Kv::kBf16, 1>;
+  P problem(kTokens * kSequences);
+  Array<float> alone((size_t)problem.length * P::kLdOut), crowd((size_t)problem.length * P::kLdOut), rows(problem.input.n);
+  Array<uint8_t> kv(P::kPages * P::kPageBytes);
+  Array<int32_t> positions(problem.length), sequence(problem.length), table(kSequences * kMaxPages);
+  for (int p = 0; p < kSequences * kMaxPages; ++p) table[p] = 7 * p % P::kPages;
+  LlmosModel model{};
+  LlmosStep step{};
+  model.kv = kv;
+  model.rope = problem.rope;
+  model.context = P::kContext;
+  step.max_pages = kMaxPages;
+  step.positions = positions;
+  step.sequence = sequence;
+  step.block_table = table;
+  const auto run = [&](int first, int n, float* out) {
+    step.n_tokens = n;
+    memcpy(rows, problem.input.data() + (size_t)first * P::kLd, (size_t)n * P::kLd * sizeof(float));
+    const Call call(model, step, 0, 0);
+    OnTeam(2, [&](Team& team) {
+      RopeAppend<H, KV, d, Kv::kBf16, 1>(team, rows, P::kLd, call, P::kPageBytes, P::kLayer);
+      Attention<H, KV, d, Kv::kBf16>(team, rows, P::kLd, call, P::kPageBytes, P::kLayer, 0.3f, out, P::kLdOut);
+    });
+  };
+  for (int i = 0; i < problem.length; ++i) {
+    positions[0] = i / kSequences;
+    sequence[0] = i % kSequences;
+    run(i, 1, alone + (size_t)i * P::kLdOut);
+  }
+  memset(kv, 0xff, kv.n);
+  for (int i = 0; i < problem.length; ++i) {
+    positions[i] = i / kSequences;
+    sequence[i] = i % kSequences;
+  }
+  run(0, problem.length, crowd);
+  EXPECT(memcmp(alone, crowd, sizeof(float) * alone.n) == 0);
+}
+
+TEST(infinities_and_nan_pass_through) {
+  for (float bad : Floats{NAN, __builtin_inff(), 3e38f}) {
+    Problem<2, 1, 8, Kv::kI8, 1> problem(40);
+    problem.input[3 * problem.kLd + 2] = bad;
+    problem.input[20 * problem.kLd + 17] = bad;
+    Array<uint8_t> kv(problem.kPages * problem.kPageBytes);
+    Array<float> out((size_t)problem.length * problem.kLdOut);
+    problem.Step(2, 0, problem.length, kv, 0, out);
+    for (int i = 0; i < 16; ++i) EXPECT(isfinite(out[2 * problem.kLdOut + i]), "a later token reached an earlier one");
+  }
+}
+
+int main() { return RunTests(); }

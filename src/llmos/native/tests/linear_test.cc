@@ -1,0 +1,104 @@
+#include "testing.h"
+
+using namespace llmos;
+
+constexpr int kTokens = 19;  // every tile of tokens: 8 + 8 + 2 + 1
+
+template <Format kFormat, int N, int K, bool kBias, bool kAdd>
+struct Problem {
+  static constexpr int kRows = (int)RoundUp(N, 16), kLd = kRows + 16;
+  static constexpr size_t kRowBytes = RoundUp(kFormat == Format::kF32 ? 4 * K : kFormat == Format::kBf16 ? 2 * (K + K % 2) : 40 * ((K + 31) / 32), 64);
+  Random random{(uint64_t)N * 1000 + K};
+  Array<float> w{(size_t)N * K, random}, x{(size_t)kTokens * K, random}, bias{N, random}, add{(size_t)kTokens * kLd, random};
+  Array<uint8_t> packed{PackedBytes(kFormat, N, K)}, rows{kTokens * kRowBytes};
+
+  Problem() {
+    Pack(kFormat, w, N, K, packed);
+    OnTeam(1, [&](Team& team) {
+      if constexpr (kFormat == Format::kF32)
+        for (int t = 0; t < kTokens; ++t) memcpy(rows + t * kRowBytes, x + t * K, K * sizeof(float));
+      if constexpr (kFormat == Format::kBf16) QuantBf16<K>(team, x, K, (uint16_t*)rows.data(), kRowBytes, kTokens);
+      if constexpr (kFormat == Format::kI8) QuantI8<K>(team, x, K, (I8Group*)rows.data(), kRowBytes, kTokens);
+    });
+  }
+
+  double Activation(int t, int k) {
+    const uint8_t* row = rows + t * kRowBytes;
+    if (kFormat == Format::kF32) return ((const float*)row)[k];
+    if (kFormat == Format::kBf16) return FromBf16(((const uint16_t*)row)[k]);
+    const I8Group& group = ((const I8Group*)row)[k / 32];
+    return (double)group.q[k % 32] * group.scale;
+  }
+
+  void Run(int threads, int first, int tokens, const float* added, float* y) {
+    const uint8_t* in = rows + first * kRowBytes;
+    OnTeam(threads, [&](Team& team) {
+      if constexpr (kFormat == Format::kF32) LinearF32<N, K, kBias, kAdd>(team, packed, (const float*)in, kRowBytes, bias, added, kLd, y, kLd, tokens);
+      if constexpr (kFormat == Format::kBf16) LinearBf16<N, K, kBias, kAdd>(team, packed, (const uint16_t*)in, kRowBytes, bias, added, kLd, y, kLd, tokens);
+      if constexpr (kFormat == Format::kI8) LinearI8<N, K, kBias, kAdd>(team, packed, (const I8Group*)in, kRowBytes, bias, added, kLd, y, kLd, tokens);
+    });
+  }
+
+  void AgreesWithDefinition(float* y) {
+    for (int t = 0; t < kTokens; ++t)
+      for (int n = 0; n < N; ++n) {
+        double want = (kBias ? bias[n] : 0) + (kAdd ? (double)add[t * kLd + n] : 0), size = fabs(want);
+        for (int k = 0; k < K; ++k) {
+          const double product = Activation(t, k) * w[n * K + k];
+          want += product;
+          size += fabs(product);
+        }
+        const double tolerance = size * 6e-8 * (8 + sqrt(K));
+        EXPECT(Near(y[t * kLd + n], want, tolerance), "format %d N %d K %d: y[%d][%d] = %.9g, want %.9g", (int)kFormat, N, K, t, n, y[t * kLd + n], want);
+      }
+  }
+
+  bool SameRows(const float* a, const float* b, int tokens) {
+    for (int t = 0; t < tokens; ++t)
+      if (memcmp(a + t * kLd, b + t * kLd, N * sizeof(float)) != 0) return false;
+    return true;
+  }
+
+  void Check() {
+    Array<float> y(kTokens * kLd), other(kTokens * kLd);
+    Run(1, 0, kTokens, add, y);
+    AgreesWithDefinition(y);
+    Run(3, 0, kTokens, add, other);
+    EXPECT(SameRows(y, other, kTokens), "threads change N %d K %d", N, K);
+    for (int t = 0; t < kTokens; ++t) Run(2, t, 1, add + t * kLd, other + t * kLd);
+    EXPECT(SameRows(y, other, kTokens), "one by one changes N %d K %d", N, K);
+    for (int tokens : Ints{2, 3, 5, 7, 9, 15}) {
+      Run(1, 1, tokens, add + kLd, other);
+      EXPECT(SameRows(y + kLd, other, tokens), "%d tokens change N %d K %d", tokens, N, K);
+    }
+    memcpy(other, add, kTokens * kLd * sizeof(float));
+    Run(2, 0, kTokens, other, other);
+    EXPECT(SameRows(y, other, kTokens), "in place changes N %d K %d", N, K);
+    for (int t = 0; t < kTokens; ++t)
+      for (int n = kRows; n < kLd; ++n) EXPECT(y[t * kLd + n] == 0, "written past the last block of N %d", N);
+  }
+};
+
+template <Format kFormat>
+static void CheckSizes() {
+  Problem<kFormat, 1, 1, true, false>().Check();
+  Problem<kFormat, 15, 31, false, true>().Check();
+  Problem<kFormat, 16, 32, true, true>().Check();
+  Problem<kFormat, 33, 17, false, false>().Check();
+  Problem<kFormat, 172, 64, false, true>().Check();
+  Problem<kFormat, 130, 333, true, true>().Check();
+}
+
+TEST(float32) { CheckSizes<Format::kF32>(); }
+TEST(bf16) { CheckSizes<Format::kBf16>(); }
+TEST(int8) { CheckSizes<Format::kI8>(); }
+
+TEST(no_tokens_write_nothing) {
+  Problem<Format::kI8, 33, 17, false, false> problem;
+  Array<float> y(64);
+  y[0] = 7;
+  problem.Run(2, 0, 0, nullptr, y);
+  EXPECT(y[0] == 7);
+}
+
+int main() { return RunTests(); }
