@@ -29,7 +29,9 @@ def isolated(kind: str, command: str, cache) -> subprocess.CompletedProcess:
 
 
 def test_the_mission_script_runs_without_network(tmp_path):
-    done = isolated("n", f'"$PY" -c \'{MISSION}\' && "$PY" -m llmos.cli run "Once upon a time" --max-tokens 8', tmp_path)
+    done = isolated(
+        "n", f'"$PY" -c \'{MISSION}\' && "$PY" -m llmos.cli run "Once upon a time" --max-tokens 8', tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout) > 20
 

@@ -237,3 +237,11 @@ def test_without_a_toolchain_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("LLMOS_CC", "no-such-compiler")
     with pytest.raises(ResourceError, match="LLMOS_CC"):
         llm.load_model("llmos-mini")
+
+
+def test_a_closed_model_says_so():
+    model = llm.load_model("llmos-mini")
+    model.close()
+    model.close()
+    with pytest.raises(UserError, match="closed"):
+        model.generate_tokens([1, 2, 3])

@@ -62,3 +62,12 @@ def test_releasing_twice_is_noticed():
     pool.release([page])
     with pytest.raises(AssertionError, match="more often than held"):
         pool.release([page])
+
+
+def test_long_histories_are_found_without_deep_recursion():
+    pool = PagePool(1300)
+    ids = [i % 7 for i in range(1250 * PAGE_TOKENS)]
+    pages = [pool.allocate() for _ in range(1250)]
+    pool.publish(ids, pages, 0)
+    pool.release(pages)
+    assert pool.match([*ids, 1]) == pages

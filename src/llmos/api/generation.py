@@ -33,12 +33,14 @@ class Generation:
         try:
             while not self._stopped:
                 self._engine.wait(self._sequence, taken + 1)
+                done = (
+                    self._sequence.state == "finished"
+                )  # read before the ids: another thread may add the last one now
                 new = self._sequence.generated[taken:]
                 self._first_s = self._first_s or time.perf_counter()
                 taken += len(new)
-                done = self._sequence.state == "finished"
                 piece = "".join(self._decoder.push(id) for id in new if id not in self._request.stop_ids)
-                yield from self._emit(piece, done and taken >= len(self._sequence.generated))
+                yield from self._emit(piece, done)
                 if done:
                     break
         finally:

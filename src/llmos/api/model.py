@@ -151,7 +151,7 @@ class Model:
 
     def close(self) -> None:
         """Give memory and threads back. The model cannot be used afterwards."""
-        self._executor.close()
+        self._engine.close()
 
     def __enter__(self) -> "Model":
         return self

@@ -56,6 +56,7 @@ class Settings:
         _require(self.temperature >= 0, f"temperature is {self.temperature}; it must be 0 (greedy) or more")
         _require(0 < self.top_p <= 1, f"top_p is {self.top_p}; it must be above 0 and at most 1 (off)")
         _require(self.top_k >= 0, f"top_k is {self.top_k}; it must be 0 (off) or more")
+        _require(self.top_k < 2**31, f"top_k is {self.top_k}; it must be below 2**31")
         _require(0 <= self.min_p <= 1, f"min_p is {self.min_p}; it must be between 0 (off) and 1")
         _require(
             self.repetition_penalty > 0,

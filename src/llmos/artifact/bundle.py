@@ -62,10 +62,11 @@ def write_bundle(
         for name, data in entries.items():
             archive.writestr(_info(name), data)
         info = _info("weights.bin")
-        header = 30 + len(info.filename)
+        large = len(weights) > zipfile.ZIP64_LIMIT
+        header = 30 + len(info.filename) + (20 if large else 0)  # a large entry gets its sizes in 20 more bytes
         padding = -(file.tell() + header + 4) % _ALIGN
         info.extra = b"\xda\x11" + padding.to_bytes(2, "little") + b"\0" * padding
-        with archive.open(info, "w", force_zip64=False) as entry:
+        with archive.open(info, "w", force_zip64=large) as entry:
             for start in range(0, len(weights), _CHUNK):
                 entry.write(weights[start : start + _CHUNK])
     return payload

@@ -36,6 +36,8 @@ def build_graph(spec: Spec, options: Options, *, dump: Path | None = None) -> Gr
     for layer in spec.layers:
         if layer.attention.rope is not None:
             ropes.setdefault((layer.attention.rope, layer.attention.head_dim), len(ropes))
+    if len(ropes) > 1:
+        raise UserError(f"{spec.family}: layers with {len(ropes)} different ropes are not supported yet")
     facts = {**graph.facts, "weights": options.weights, "kv": options.kv, "ropes": len(ropes)}
     graph = replace(graph, facts=facts)
     _dump(graph, dump, 0, "trace")

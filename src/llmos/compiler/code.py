@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from llmos.compiler.emit import emit
-from llmos.compiler.graph import Graph, graph_hash
+from llmos.compiler.graph import Graph
 from llmos.compiler.targets import Target
-from llmos.compiler.toolchain import build_shared, toolchain_id
+from llmos.compiler.toolchain import FLAGS, build_shared, toolchain_id
 from llmos.core.env import environment
 from llmos.core.files import atomic_write
 
@@ -15,8 +15,8 @@ __all__ = ["code_key", "compile_code"]
 
 
 def code_key(graph: Graph, target: Target, kernels_hash: str) -> str:
-    """Hex digest naming the library; the passes' effect is in the graph and the emitter's in the kernels' hash."""
-    parts = ("1", graph_hash(graph), target.name, target.cpu, toolchain_id(), kernels_hash)
+    """Hex digest naming the library: of the generated source, the kernels, the flags and the compiler."""
+    parts = (emit(graph), target.name, target.cpu, toolchain_id(), *FLAGS, kernels_hash)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 

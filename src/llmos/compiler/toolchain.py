@@ -18,9 +18,9 @@ from llmos.core.errors import LlmosError, ResourceError
 from llmos.core.files import make_directory
 from llmos.core.log import get_logger
 
-__all__ = ["build_shared", "toolchain_id"]
+__all__ = ["FLAGS", "build_shared", "toolchain_id"]
 
-_FLAGS = [
+FLAGS = [
     "-std=c++20",
     "-O3",
     "-ffp-contract=off",
@@ -60,7 +60,7 @@ def build_shared(source: Path, out: Path, target: Target, *, include: tuple[Path
     cache = make_directory(environment().cache / "toolchain")
     fd, temporary = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp.so")
     os.close(fd)
-    command = [*_compiler(target), *_FLAGS, *(f"-I{path}" for path in include), str(source), "-o", temporary]
+    command = [*_compiler(target), *FLAGS, *(f"-I{path}" for path in include), str(source), "-o", temporary]
     variables = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(cache), "ZIG_LOCAL_CACHE_DIR": str(cache / "local")}
     get_logger("compiler").debug("%s", shlex.join(command))
     try:

@@ -1,5 +1,6 @@
 """A config.json that knows which of its fields were read, so that none is ignored by accident."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,10 +18,17 @@ class Fields:
         self.raw, self.where, self.read = dict(raw), where, set()
 
     def integer(self, name: str, default: Any = _MISSING) -> int:
-        return self._get(name, (int,), default)
+        """A size: at least 1."""
+        value = self._get(name, (int,), default)
+        if value < 1:
+            raise UserError(f"{self.where}: {name} must be at least 1, not {value}")
+        return value
 
     def number(self, name: str, default: Any = _MISSING) -> float:
-        return float(self._get(name, (int, float), default))
+        value = float(self._get(name, (int, float), default))
+        if not math.isfinite(value):
+            raise UserError(f"{self.where}: {name} must be a finite number, not {value}")
+        return value
 
     def flag(self, name: str, default: Any = _MISSING) -> bool:
         return self._get(name, (bool,), default)

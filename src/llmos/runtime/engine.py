@@ -60,6 +60,14 @@ class Engine:
                 self._active.remove(sequence)
                 self._finish(sequence, "cancelled")
 
+    def close(self) -> None:
+        """Cancel what runs and close the executor, between two steps."""
+        with self._lock:
+            for sequence in list(self._active):
+                self._active.remove(sequence)
+                self._finish(sequence, "cancelled")
+            self.executor.close()
+
     def processes(self) -> list[Process]:
         """The sequences that are not finished."""
         with self._lock:
@@ -99,6 +107,9 @@ class Engine:
                 self._add(batch, sequence, n)
                 plan.append((sequence, n))
         if not plan:
+            assert not any(s.n_pending == 0 for s in self._active), (
+                "a sequence has nothing left to compute and is not finished"
+            )
             return bool(self._active)
         result = self.executor.step(batch)
         drawn = 0

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from llmos.core.errors import LlmosError, ResourceError
+from llmos.core.errors import LlmosError, ResourceError, UserError
 from llmos.core.units import format_bytes
 from llmos.runtime import abi
 
@@ -173,6 +173,8 @@ class NativeExecutor:
 
     def step(self, batch: Batch) -> Result:
         """Run one batch. Raises LlmosError when the native code refuses it, which is a defect of the caller."""
+        if not self._pool:
+            raise UserError("the model is closed: load it again")
         n, outputs = len(batch.token_ids), batch.outputs
         assert n <= self.max_tokens and len(outputs) <= self.max_outputs, "batch exceeds the workspace"
         self._tokens[0, :n], self._tokens[1, :n], self._tokens[2, :n] = batch.token_ids, batch.positions, batch.sequence

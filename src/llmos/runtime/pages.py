@@ -4,6 +4,7 @@ Like virtual memory: a sequence has a table of pages, full pages with equal cont
 holds stay filled until their place is needed, least recently used first. A partly filled page belongs to one sequence.
 """
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -11,7 +12,7 @@ from llmos.runtime.abi import PAGE_TOKENS
 
 __all__ = ["PagePool"]
 
-Key = tuple  # (key of the page before, ids of this page)
+Key = tuple[int, tuple[int, ...]]  # (serial number of the page before, 0 for none; ids of this page)
 
 
 class PagePool:
@@ -23,6 +24,10 @@ class PagePool:
         self._holders = [0] * n_pages
         self._page_of: dict[Key, int] = {}
         self._key_of: dict[int, Key] = {}
+        self._serial_of: dict[
+            int, int
+        ] = {}  # a new number whenever a page is published, so that a key names one history
+        self._serials = itertools.count(1)
         self._idle: OrderedDict[int, None] = OrderedDict()  # filled pages that nobody holds, oldest first
 
     @property
@@ -37,6 +42,7 @@ class PagePool:
         elif self._idle:
             page, _ = self._idle.popitem(last=False)
             del self._page_of[self._key_of.pop(page)]
+            del self._serial_of[page]
         else:
             return None
         self._holders[page] = 1
@@ -56,12 +62,12 @@ class PagePool:
     def match(self, ids: Sequence[int]) -> list[int]:
         """Filled pages of the longest known prefix of ids, now held once more. The last id is never covered."""
         pages: list[int] = []
-        key: Key = ()
+        serial = 0
         for start in range(0, len(ids) - PAGE_TOKENS, PAGE_TOKENS) if self.share else ():
-            key = (key, tuple(ids[start : start + PAGE_TOKENS]))
-            page = self._page_of.get(key)
+            page = self._page_of.get((serial, tuple(ids[start : start + PAGE_TOKENS])))
             if page is None:
                 break
+            serial = self._serial_of[page]
             self._holders[page] += 1
             self._idle.pop(page, None)
             pages.append(page)
@@ -69,14 +75,22 @@ class PagePool:
 
     def publish(self, ids: Sequence[int], pages: Sequence[int], first: int) -> None:
         """Make pages `first` and later, all full, findable. A content that is known already keeps its first page."""
-        if not self.share:
+        if not self.share or first >= len(pages):
             return
-        key: Key = ()
+        serial = 0
         for i, page in enumerate(pages):
-            key = (key, tuple(ids[i * PAGE_TOKENS : (i + 1) * PAGE_TOKENS]))
-            if i >= first and key not in self._page_of and page not in self._key_of:
-                self._page_of[key] = page
-                self._key_of[page] = key
+            if i < first and page in self._serial_of:
+                serial = self._serial_of[page]
+                continue
+            key = (serial, tuple(ids[i * PAGE_TOKENS : (i + 1) * PAGE_TOKENS]))
+            known = self._page_of.get(key)
+            if known is None and page not in self._key_of:
+                self._page_of[key], self._key_of[page] = page, key
+                self._serial_of[page] = next(self._serials)
+                known = page
+            if known is None:
+                return  # published under another history: nothing can hang on it
+            serial = self._serial_of[known]
 
     def check(self, tables: Sequence[Sequence[int]]) -> None:
         """Assert that holders are exactly the given tables and that no page is lost or both free and held."""

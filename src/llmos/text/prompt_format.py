@@ -50,7 +50,11 @@ class PromptFormat:
         generation = _json(folder / "generation_config.json") | {}
         config = _json(folder / "config.json")
         text = _text(path)
-        special = {name: _token_text(value) for name, value in settings.items() if name.endswith("_token") and value}
+        special = {
+            name: _token_text(value)
+            for name, value in settings.items()
+            if name.endswith("_token") and isinstance(value, str | dict) and value
+        }
         ids = _added_ids(path, text)
         bos = special.get("bos_token")
         stops = _ids(generation.get("eos_token_id", config.get("eos_token_id")))

@@ -84,7 +84,7 @@ class SafetensorsFile:
         if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
             raise bad("entry must have dtype, shape and data_offsets")
         dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-        if dtype not in _DTYPES:
+        if not isinstance(dtype, str) or dtype not in _DTYPES:
             raise bad(f"dtype {dtype!r} is not known; known: {', '.join(_DTYPES)}")
         for numbers, size in ((shape, None), (offsets, 2)):
             whole = isinstance(numbers, list) and all(type(n) is int and 0 <= n < 2**62 for n in numbers)
