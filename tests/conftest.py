@@ -6,6 +6,7 @@ A continuous build runs pytest with `--fail-on-skip`; then a skip whose reason m
 
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -33,6 +34,9 @@ def _refuse_network(event: str, args: tuple) -> None:
 
 
 sys.addaudithook(_refuse_network)
+
+# A job started in the background ignores ctrl-C and hands that on; the tests of ctrl-C need it as a user has it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import signal
 import sys
 import time
 from pathlib import Path
@@ -39,9 +40,16 @@ class Terminal:
     def say(self, line: str) -> None:
         os.write(self.fd, line.encode())
 
-    def leave(self) -> int:
+    def leave(self, timeout_s: float = 60) -> int:
+        """Exit code of the command, once it has ended by itself."""
+        end = os.pidfd_open(self.pid)
+        ended = select.select([end], [], [], timeout_s)[0]
+        os.close(end)
+        if not ended:
+            os.kill(self.pid, signal.SIGKILL)
         _, status = os.waitpid(self.pid, 0)
         os.close(self.fd)
+        assert ended, "the command did not end"
         return os.waitstatus_to_exitcode(status)
 
 
