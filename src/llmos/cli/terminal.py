@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -47,7 +48,7 @@ def write_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
-def table(rows: list[tuple[str, ...]], headings: tuple[str, ...]) -> None:
+def table(rows: Sequence[tuple[str, ...]], headings: tuple[str, ...]) -> None:
     """Left-aligned columns on stdout; the last one is not padded."""
     lines = [headings, *rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(headings) - 1)]

@@ -18,9 +18,9 @@ def cgroup_folders(controller: str, root: Path) -> Iterator[Path]:
         number, _, rest = line.partition(":")
         names, _, path = rest.partition(":")
         if controller in names.split(","):
-            mounts = (base / names, base / controller)
+            mounts = [base / names, base / controller]
         elif number == "0" and not names:
-            mounts = (base,)
+            mounts = [base]
         else:
             continue
         mount = next((folder for folder in mounts if folder.is_dir()), None)
