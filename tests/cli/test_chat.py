@@ -20,6 +20,7 @@ class Terminal:
     def __init__(self, state: Path, *args: str):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job is born with it ignored
             variables = {**os.environ, "XDG_STATE_HOME": str(state), "TERM": "dumb"}
             os.execve(sys.executable, [sys.executable, "-m", "llmos.cli", "run", "--max-tokens", "6", *args], variables)
         self.seen = ""
