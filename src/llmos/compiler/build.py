@@ -9,7 +9,7 @@ from llmos.compiler.passes import PIPELINE
 from llmos.compiler.trace import trace
 from llmos.core.errors import UserError
 from llmos.core.files import atomic_write
-from llmos.models import Spec
+from llmos.models import Rope, Spec
 
 __all__ = ["FORMATS", "Options", "build_graph"]
 
@@ -32,7 +32,7 @@ class Options:
 def build_graph(spec: Spec, options: Options, *, dump: Path | None = None) -> Graph:
     """The planned graph of a spec. dump: folder that receives the graph as text after the trace and after each pass."""
     graph = trace(spec)
-    ropes = {}
+    ropes: dict[tuple[Rope, int], int] = {}
     for layer in spec.layers:
         if layer.attention.rope is not None:
             ropes.setdefault((layer.attention.rope, layer.attention.head_dim), len(ropes))

@@ -33,10 +33,17 @@ def layout(graph: Graph) -> list[Section]:
                 continue  # the tied table, met again in the epilogue
             format = graph.facts["weights"] if _is_matrix(block, name) else "plain"
             parts = tuple(prefix + part for part in block.fused.get(name, (name,)))
-            n_bytes = packed_matrix_bytes(*shape, format) if format != "plain" else 4 * math.prod(shape)
+            n_bytes = _section_bytes(shape, format)
             sections.append(Section(name=full, parts=parts, shape=shape, format=format, offset=offset, n_bytes=n_bytes))
             offset += -(-n_bytes // _ALIGN) * _ALIGN
     return sections
+
+
+def _section_bytes(shape: tuple[int, ...], format: str) -> int:
+    if format == "plain":
+        return 4 * math.prod(shape)
+    rows, columns = shape
+    return packed_matrix_bytes(rows, columns, format)
 
 
 def packed_matrix_bytes(rows: int, columns: int, format: str) -> int:

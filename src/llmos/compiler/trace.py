@@ -16,10 +16,10 @@ class _Value:
         self.name, self.rows, self.width, self.heads = name, rows, width, heads
 
 
-class _Parameters:
+class _Parameters(dict[str, str]):
     """Gives parameter names in place of arrays."""
 
-    def __getitem__(self, name: str) -> str:
+    def __missing__(self, name: str) -> str:
         return name
 
 

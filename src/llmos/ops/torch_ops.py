@@ -62,7 +62,8 @@ class TorchOps:
         """q: (..., T, H, d); k, v: (..., T, K, d). Keys are repeated for their queries: torch's fast CPU path needs it."""
         group = q.shape[-2] // k.shape[-2]
         k, v = (t.repeat_interleave(group, -2).to(q.dtype) for t in (k, v))
-        out = F.scaled_dot_product_attention(*(t.transpose(-2, -3) for t in (q, k, v)), is_causal=True)
+        q, k, v = (t.transpose(-2, -3) for t in (q, k, v))
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         return out.transpose(-2, -3)
 
     def act(self, x: Tensor, kind: str) -> Tensor:
@@ -72,4 +73,9 @@ class TorchOps:
         return x
 
 
-_ACTS = {"relu": F.relu, "silu": F.silu, "gelu": F.gelu, "gelu_tanh": lambda x: F.gelu(x, approximate="tanh")}
+_ACTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+}

@@ -5,15 +5,16 @@ import gzip
 import json
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from llmos.core.errors import FormatError, UserError
 from llmos.trainer.recipe import Source
 
 __all__ = ["documents", "limited"]
 
-_OPENERS = {".xz": lzma.open, ".bz2": bz2.open, ".gz": gzip.open}
+_OPENERS: dict[str, Callable[..., IO[str]]] = {".xz": lzma.open, ".bz2": bz2.open, ".gz": gzip.open}
 
 
 def documents(source: Source) -> Iterator[str]:
@@ -24,7 +25,8 @@ def documents(source: Source) -> Iterator[str]:
     if read is None:
         raise UserError(f"source {source.name}: {path} is neither .jsonl nor .txt (plain, .xz, .bz2 or .gz)")
     try:
-        with _OPENERS.get(path.suffix, open)(path, "rt", encoding="utf-8") as file:
+        opener: Callable[..., IO[str]] = _OPENERS.get(path.suffix, open)
+        with opener(path, "rt", encoding="utf-8") as file:
             yield from read(file, source)
     except FileNotFoundError as error:
         raise UserError(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,7 +70,8 @@ class Trainer:
         self.recipe, self.spec, self.sampler = recipe, spec, sampler
         self.w = initial_parameters(spec, recipe.data.seed)
         self.optimizers = make_optimizers(self.w, recipe.optimizer)
-        self.step, self.loss = 0, None
+        self.step = 0
+        self.loss: float | None = None
         self.saved_step: int | None = None
         self.compiled = wants_compile(recipe)
         self.loss_function = torch.compile(self._loss, dynamic=False) if self.compiled else self._loss
@@ -167,8 +169,14 @@ class Trainer:
         return max(peaks.values())
 
     def report(self, reporter: Reporter, norm: float, speed: float, peak: float) -> None:
+        assert self.loss is not None, "a report follows a step"
         utilisation = speed * flops_per_token(self.spec, self.recipe.batch.length) / peak
-        values = {"step": self.step, "loss": round(self.loss, 4), "norm": round(norm, 3), "tokens_per_s": round(speed)}
+        values: dict[str, Any] = {
+            "step": self.step,
+            "loss": round(self.loss, 4),
+            "norm": round(norm, 3),
+            "tokens_per_s": round(speed),
+        }
         share = rate(self.recipe.schedule, self.step - 1)
         reporter.event(
             "step", **values, utilisation=round(utilisation, 3), rate=round(share, 4), time=round(time.time())

@@ -6,6 +6,7 @@ Randomness is splitmix64 of counters, not a library's generator, so the order is
 """
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -63,8 +64,8 @@ def _order(n: int, key: tuple[int, int, int]) -> np.ndarray:
     return np.argsort(_hash(np.arange(n, dtype=np.uint64), key), kind="stable").astype(np.int64)
 
 
-def _hash(counter: np.ndarray, key: tuple[int, int, int]) -> np.ndarray:
-    """splitmix64 over the key's parts and the counter (Steele, Lea, Flood 2014)."""
+def _hash(counter: Any, key: tuple[int, int, int]) -> Any:
+    """splitmix64 over the key's parts and the counter, a uint64 or an array of them (Steele, Lea, Flood 2014)."""
     with np.errstate(over="ignore"):
         x = np.uint64(0)
         for part in (*key, 0):

@@ -89,6 +89,13 @@ def _encode(source: Source, tokenizer: Path, path: Path, hashes: dict[str, str])
                 n_tokens += len(ids)
             n_documents += len(batch)
             n_bytes += sum(len(text.encode()) for text in batch)
-    card = Card(tokens=n_tokens, documents=n_documents, text_bytes=n_bytes, dtype=dtype, **hashes)
+    card = Card(
+        tokens=n_tokens,
+        documents=n_documents,
+        text_bytes=n_bytes,
+        dtype=dtype,
+        source_sha256=hashes["source_sha256"],
+        tokenizer_sha256=hashes["tokenizer_sha256"],
+    )
     with atomic_write(_card_path(path)) as file:
         file.write(json.dumps(asdict(card), indent=1).encode())

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from llmos.compiler.graph import Graph
+from llmos.compiler.graph import Graph, Node
 from llmos.compiler.passes.rewrite import definition, only_user, rebuild
 
 __all__ = ["fold_scale"]
@@ -10,7 +10,9 @@ __all__ = ["fold_scale"]
 
 def fold_scale(graph: Graph) -> Graph:
     """embed, scale -> embed with attribute `scale`."""
-    block, nodes, renamed = graph.prologue, [], {}
+    block = graph.prologue
+    nodes: list[Node] = []
+    renamed: dict[str, str] = {}
     for node in block.nodes:
         source = definition(block, node.inputs[0]) if node.inputs else None
         if node.op == "scale" and source and source.op == "embed" and only_user(block, source.out) is node:

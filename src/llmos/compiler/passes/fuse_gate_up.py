@@ -19,7 +19,7 @@ def _fuse(block: Block) -> Block:
         act = definition(block, product.inputs[0])
         up = definition(block, product.inputs[1])
         gate = definition(block, act.inputs[0]) if act and act.op == "act" else None
-        if gate and up and gate.op == up.op == "linear" and gate.inputs == up.inputs:
+        if act and gate and up and gate.op == up.op == "linear" and gate.inputs == up.inputs:
             both, shapes, fused = stack_linears(block, [gate, up], "gate_up")
             gated = replace(product, op="gated_act", inputs=(both.out,), attrs=act.attrs)
             first = next(node for node in block.nodes if node in (gate, up))

@@ -4,6 +4,7 @@ One pass over the weights instead of three, and one buffer whose rows hold [q | 
 """
 
 from dataclasses import replace
+from typing import Any
 
 from llmos.compiler.graph import Block, Graph, Node
 from llmos.compiler.passes.rewrite import definition, rebuild
@@ -20,15 +21,16 @@ def _fuse(block: Block) -> Block:
     attend = next((node for node in block.nodes if node.op == "attention"), None)
     if attend is None:
         return block
-    rope = {}
-    linears = []
+    rope: dict[str, Any] = {}
+    linears: list[Node] = []
     for value in attend.inputs:
         node = definition(block, value)
-        if node.op == "rope":
+        if node and node.op == "rope":
             rope = node.attrs["rope"]
             node = definition(block, node.inputs[0])
+        assert node and node.op == "linear", f"{value} comes from no product"
         linears.append(node)
-    assert all(n.op == "linear" and n.inputs == linears[0].inputs for n in linears), "q, k and v must read one value"
+    assert all(n.inputs == linears[0].inputs for n in linears), "q, k and v must read one value"
     qkv, shapes, fused = stack_linears(block, linears, "qkv")
     heads = attend.attrs
     joined = replace(attend, op="append_attend", inputs=(qkv.out,), attrs={**heads, "rope": rope or None})
@@ -47,7 +49,7 @@ def _fuse(block: Block) -> Block:
 def stack_linears(block: Block, linears: list[Node], name: str) -> tuple[Node, dict, dict]:
     """One linear whose rows are those of the given ones, in order, with the shapes and origins of its parameters."""
     width = sum(n.width for n in linears)
-    shapes = {name: (width, linears[0].attrs["in"])}
+    shapes: dict[str, tuple[int, ...]] = {name: (width, linears[0].attrs["in"])}
     fused = {name: tuple(n.params[0] for n in linears)}
     params = [name]
     if len(linears[0].params) == 2:

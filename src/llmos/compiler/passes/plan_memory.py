@@ -34,7 +34,8 @@ def row_bytes(node_dtype: str, width: int) -> int:
 def plan_memory(graph: Graph) -> Graph:
     """Fills `graph.buffers`: {block: {value: offset}} and the bytes of one token row and of one output row."""
     stream = row_bytes("float32", graph.facts["width"])
-    places, sizes = {}, {"T": stream, "O": 0}
+    places: dict[str, dict[str, int]] = {}
+    sizes = {"T": stream, "O": 0}
     for name, block in graph.blocks():
         for rows in ("T", "O"):
             offsets, size = _place(block, rows, stream if rows == "T" else 0)

@@ -34,7 +34,7 @@ def rebuild(
     """The block with new nodes: values renamed, numbered anew in order, parameters that nothing reads left out."""
     renamed = dict(renamed or {})
     numbers: dict[str, str] = {"%x": "%x"}
-    out = []
+    out: list[Node] = []
     for node in nodes:
         inputs = tuple(numbers[_final(renamed, value)] for value in node.inputs)
         numbers[node.out] = f"%{len(out)}"
