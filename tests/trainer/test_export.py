@@ -21,7 +21,7 @@ GPT2 = {
 
 
 def test_transformers_loads_the_model_and_agrees(recipe_file):
-    folder = train_file(recipe_file, progress=False).model
+    folder = train_file(recipe_file, {"generation.temperature": "0.5"}, progress=False).model
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     ids = tokenizer("the cat sat on a mat", return_tensors="pt")["input_ids"]
@@ -32,6 +32,7 @@ def test_transformers_loads_the_model_and_agrees(recipe_file):
         expected, got = model(ids).logits, logits(spec, w, ids)
     assert (got - expected).abs().max() < 1e-5 * expected.abs().max()
     assert model.generation_config.eos_token_id == [0, 1]
+    assert (model.generation_config.temperature, model.generation_config.top_p) == (0.5, 0.95)
     assert (
         tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False) == "<|endoftext|>hi<|end|>"
     )

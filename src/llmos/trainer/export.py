@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -27,7 +28,7 @@ def export_model(
         "bos_token_id": stop[0],
         "eos_token_id": stop[0],
     }
-    generation = {"bos_token_id": stop[0], "eos_token_id": stop, "do_sample": True, "temperature": 0.8, "top_p": 0.95}
+    generation = {"bos_token_id": stop[0], "eos_token_id": stop, "do_sample": True} | asdict(recipe.generation)
     with atomic_directory(folder) as temporary:
         save_file(checkpoint_tensors(spec, w, dtype), temporary / "model.safetensors", metadata={"format": "pt"})
         (temporary / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

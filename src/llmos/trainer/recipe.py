@@ -14,7 +14,18 @@ from typing import Literal
 from llmos.core.config import to_dict
 from llmos.core.errors import UserError
 
-__all__ = ["Batch", "Checkpoints", "Data", "Evaluation", "Optimizer", "Recipe", "Schedule", "Source", "Tokenizer"]
+__all__ = [
+    "Batch",
+    "Checkpoints",
+    "Data",
+    "Evaluation",
+    "Generation",
+    "Optimizer",
+    "Recipe",
+    "Schedule",
+    "Source",
+    "Tokenizer",
+]
 
 
 def require(condition: bool, problem: str) -> None:
@@ -165,6 +176,22 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Generation:
+    """Sampling that the finished model proposes, in its generation_config.json. Training does not depend on it."""
+
+    temperature: float = 0.8
+    top_p: float = 0.95
+    min_p: float = field(default=0.0, metadata={"help": "leave out tokens below this share of the likeliest one's"})
+    repetition_penalty: float = field(default=1.0, metadata={"help": "1 is off"})
+
+    def __post_init__(self):
+        require(self.temperature >= 0, f"temperature is {self.temperature}; it must be 0 or more")
+        require(0 < self.top_p <= 1, f"top_p is {self.top_p}; it must be above 0 and at most 1")
+        require(0 <= self.min_p <= 1, f"min_p is {self.min_p}; it must be from 0 to 1")
+        require(self.repetition_penalty > 0, f"repetition_penalty is {self.repetition_penalty}; it must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A whole run."""
 
@@ -177,6 +204,7 @@ class Recipe:
     schedule: Schedule = field(default_factory=Schedule)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    generation: Generation = field(default_factory=Generation)
     precision: Literal["bf16", "float32"] = field(
         default="bf16", metadata={"help": "of matrix products; masters are float32 either way"}
     )
