@@ -15,6 +15,18 @@ from pathlib import Path
 
 TRANSLATIONS = ("de", "fr")
 
+# Books in simple prose, most of them for children. They are a source of their own, so that the recipe can weigh them up.
+SIMPLE_BOOKS = {
+    "A Little Princess", "Aladdin and the Magic Lamp", "Alice's Adventures in Wonderland",
+    "Andersen's Fairy Tales", "Black Beauty", "Dorothy and the Wizard in Oz", "Five Children and It",
+    "Great Big Treasury of Beatrix Potter", "Grimms' Fairy Tales", "Heidi", "Irish Fairy Tales", "Ozma of Oz", "Peter Pan",
+    "The Adventures of Pinocchio", "The Book of Dragons", "The Boxcar Children", "The Christmas Angel",
+    "The Happy Prince & Other Tales", "The Jungle Book", "The King of the Golden River",
+    "The Life and Adventures of Santa Claus", "The Little Mermaid", "The Marvelous Land of Oz",
+    "The Princess and the Goblin", "The Railway Children", "The Rose and the Ring", "The Secret Garden",
+    "The Story of Doctor Dolittle", "The Wind in the Willows", "The Wonderful Wizard of Oz", "Through the Looking-Glass",
+}  # fmt: skip
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -30,7 +42,8 @@ def main() -> None:
 def sources(folder: Path) -> dict[str, Iterator[str]]:
     """The document stream of each source, by the name that the recipe uses."""
     return {
-        "books": books(folder),
+        "books": (text for title, text in books(folder) if title not in SIMPLE_BOOKS),
+        "simple_books": (text for title, text in books(folder) if title in SIMPLE_BOOKS),
         "stories": (f"{tidy(r['title'])}\n\n{tidy(r['text'])}" for r in records(folder / "stories_simple_en.jsonl.xz")),
         "dialogues": (chat(r["turns"]) for r in records(folder / "sgd_dialogues.jsonl.xz")),
         "smalltalk": (chat([r["q"], r["a"]]) for r in records(folder / "chitchat_microsoft.jsonl.xz")),
@@ -45,10 +58,11 @@ def sources(folder: Path) -> dict[str, Iterator[str]]:
     }
 
 
-def books(folder: Path) -> Iterator[str]:
+def books(folder: Path) -> Iterator[tuple[str, str]]:
+    """(title, text) of every book."""
     for path in sorted(folder.glob("books_en_*.jsonl.xz")):
         for record in records(path):
-            yield tidy(record["text"])
+            yield record["title"], tidy(record["text"])
 
 
 def chat(turns: list[str]) -> str:
