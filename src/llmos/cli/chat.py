@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from llmos.cli.interrupts import heard_interrupts
 from llmos.core.env import environment
 from llmos.core.errors import LlmosError
 
@@ -23,7 +24,7 @@ def converse(model: Any, sampling: dict[str, Any], chat: bool | None) -> None:
     messages: list[dict[str, str]] = []
     note = "" if as_chat else " (this model has no chat template: it goes on from what you write)"
     click.echo(f"{model.name}{note}. {_HELP}", err=True)
-    with _history(environment().state / "history"):
+    with heard_interrupts(), _history(environment().state / "history"):
         for line in _lines():
             if line.startswith("/"):
                 if _obey(line, messages):
@@ -44,6 +45,9 @@ def _lines() -> Iterator[str]:
         except EOFError:
             sys.stdout.write("\n")
             return
+        except KeyboardInterrupt:
+            sys.stdout.write("\n")
+            raise
         if line:
             yield line
 
