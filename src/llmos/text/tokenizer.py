@@ -1,10 +1,12 @@
 """Text to ids and back, through the `tokenizers` library."""
 
+import reprlib
 from collections.abc import Sequence
 
 from tokenizers import Tokenizer as _Tokenizer
 
 from llmos.core.errors import FormatError, UserError
+from llmos.text.byte_pieces import is_byte_piece, mend
 from llmos.text.prompt_format import GOLDEN_TEXTS, PromptFormat
 
 __all__ = ["Tokenizer"]
@@ -21,6 +23,9 @@ class Tokenizer:
             raise FormatError(where, f"is no tokenizer: {error}") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._special = {id for id, token in added.items() if token.special}
+        self._byte_ids = self._find_byte_ids()
 
     @property
     def vocab_size(self) -> int:
@@ -29,34 +34,60 @@ class Tokenizer:
 
     def check_vocab(self, vocab: int) -> None:
         """Raise FormatError when the tokenizer has ids that the model has no row for."""
-        if self.vocab_size > vocab:
+        largest = max(self.vocab_size - 1, self.format.bos_id or 0)
+        if largest >= vocab:
             raise FormatError(
                 self._where,
-                f"has ids up to {self.vocab_size - 1}, the model's vocabulary ends at {vocab - 1}: they do not belong together",
+                f"has ids up to {largest}, the model's vocabulary ends at {vocab - 1}: they do not belong together",
             )
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:
-        """Ids of a text. special: put the beginning-of-text token first where the model wants one."""
-        ids = self._tokenizer.encode(text, add_special_tokens=special).ids
+        """Ids of a text. special: put the beginning-of-text token first where the model wants one.
+
+        Raises UserError for text that UTF-8 cannot hold, FormatError where the tokenizer cannot do what it says.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"the text is not Unicode: half of a surrogate pair at character {error.start}") from error
+        try:
+            ids = self._tokenizer.encode(text, add_special_tokens=special).ids
+        except Exception as error:  # as above: the library knows no other
+            raise FormatError(self._where, f"cannot encode: {error}") from error
         bos = self.format.bos_id
         if special and self.format.add_bos and bos is not None and (not ids or ids[0] != bos):
             ids = [bos, *ids]
         return ids
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
-        """The text of ids; incomplete characters come out as U+FFFD."""
-        return self._tokenizer.decode(list(ids), skip_special_tokens=skip_special)
+        """The text of ids; bytes that are no whole character come out as U+FFFD, ids that do not exist as nothing."""
+        try:
+            if self._byte_ids.isdisjoint(ids):
+                return self._tokenizer.decode(list(ids), skip_special_tokens=skip_special)
+            tokens = [self._tokenizer.id_to_token(id) for id in ids if not (skip_special and id in self._special)]
+        except (OverflowError, TypeError) as error:
+            raise UserError(f"token ids are whole numbers from 0 to 2**32 - 1: {error}") from error
+        return self._tokenizer.decoder.decode(mend([token for token in tokens if token is not None]))
 
     def golden(self) -> list[dict]:
         """Ids of the fixed text set."""
         return [{"text": text, "ids": self.encode(text)} for text in GOLDEN_TEXTS]
 
-    def verify_golden(self, golden: list[dict]) -> None:
-        """Raise UserError when this tokenizer gives other ids than those recorded."""
-        for entry in golden:
+    def verify_golden(self, golden: object, where: str = "golden ids") -> None:
+        """Raise UserError when this tokenizer gives other ids than those recorded, FormatError when they are no record."""
+        for entry in golden if isinstance(golden, list) else [golden]:
+            if not isinstance(entry, dict) or not isinstance(entry.get("text"), str) or "ids" not in entry:
+                raise FormatError(where, f"must be a list of objects with text and ids, not {reprlib.repr(entry)}")
             ids = self.encode(entry["text"])
             if ids != entry["ids"]:
                 raise UserError(
-                    f"the tokenizer gives other ids than were recorded with the model for {entry['text']!r}: {ids} instead of {entry['ids']}; "
-                    "another version of the tokenizers library may be installed"
+                    f"{where}: the tokenizer gives other ids than were recorded with the model for {entry['text']!r}: "
+                    f"{ids} instead of {entry['ids']}; another version of the tokenizers library may be installed"
                 )
+
+    def _find_byte_ids(self) -> set[int]:
+        """Ids of the byte pieces, where the tokenizer decodes such pieces to bytes."""
+        decoder = self._tokenizer.decoder
+        if decoder is None or decoder.decode(["<0x41>"]) != "A":
+            return set()
+        return {id for token, id in self._tokenizer.get_vocab().items() if is_byte_piece(token)}
