@@ -121,3 +121,23 @@ def test_golden_ids_travel_and_are_checked(mini):
         mini.verify_golden(golden)
     again = PromptFormat.from_dict(json.loads(json.dumps(mini.format.to_dict())))
     assert again.hash == mini.format.hash
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ 1 // 0 }}", "{{ messages[9].x.y }}", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"]
+)
+def test_a_template_that_fails_says_so(mini, template):
+    format = PromptFormat(tokenizer=mini.format.tokenizer, chat_template=template)
+    with pytest.raises(UserError, match="chat template refuses"):
+        render_chat(format, [{"role": "user", "content": "x"}])
+
+
+@pytest.mark.parametrize("ids", [[-1], [2**32], ["a"], [1.5]])
+def test_ids_that_are_none_are_refused(mini, ids):
+    with pytest.raises(UserError, match="whole numbers"):
+        mini.decode(ids)
+
+
+def test_text_that_is_not_unicode_is_refused(mini):
+    with pytest.raises(UserError, match="surrogate"):
+        mini.encode("ab\udcff")

@@ -10,6 +10,9 @@ from llmos.text.prompt_format import PromptFormat
 
 __all__ = ["render_chat"]
 
+# What the expressions of a template may come to, which are a program in small.
+_MISHAPS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
 
 def render_chat(
     format: PromptFormat, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True, **extra: Any
@@ -34,7 +37,7 @@ def render_chat(
         return template.render(
             messages=messages, add_generation_prompt=add_generation_prompt, **format.special, **extra
         )
-    except (TemplateError, TypeError, ValueError) as error:
+    except (TemplateError, *_MISHAPS) as error:
         raise UserError(f"the model's chat template refuses this conversation: {error}") from error
 
 
@@ -48,7 +51,7 @@ def _compile(source: str):
     class Generation(ext.Extension):
         """{% generation %} marks what the assistant says; rendering only passes it on."""
 
-        tags = frozenset({"generation"})
+        tags = frozenset({"generation"})  # type: ignore[assignment]  # Jinja declares a set and only looks into it
 
         def parse(self, parser):
             line = next(parser.stream).lineno

@@ -6,12 +6,14 @@ set go with it, so that another implementation of the tokenizer can prove that i
 
 import hashlib
 import json
-import struct
-from dataclasses import asdict, dataclass, field, fields
+import reprlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from llmos.core.errors import FormatError, UserError
+from llmos.text.llama2c import read_pieces, tokenizer_of_pieces
 
 __all__ = ["GOLDEN_TEXTS", "PromptFormat"]
 
@@ -47,34 +49,27 @@ class PromptFormat:
                 f"{folder} has no tokenizer.json; other tokenizer files are not read: save the tokenizer with transformers' fast class"
             )
         settings = _json(folder / "tokenizer_config.json")
-        generation = _json(folder / "generation_config.json") | {}
-        config = _json(folder / "config.json")
         text = _text(path)
-        special = {
-            name: _token_text(value)
-            for name, value in settings.items()
-            if name.endswith("_token") and isinstance(value, str | dict) and value
+        special = _special(settings, folder / "tokenizer_config.json")
+        ids = _ids_by_text(path, text)
+        bos, eos = special.get("bos_token"), special.get("eos_token")
+        stops = [*_stop_ids(folder), *([ids[eos]] if eos in ids else [])]
+        values = {
+            "tokenizer": text,
+            "chat_template": _template(folder, settings),
+            "bos_id": ids.get(bos) if bos else None,
+            "stop_ids": list(dict.fromkeys(stops)),
+            "add_bos": settings.get("add_bos_token") or False,
+            "special": special,
         }
-        ids = _added_ids(path, text)
-        bos = special.get("bos_token")
-        stops = _ids(generation.get("eos_token_id", config.get("eos_token_id")))
-        if special.get("eos_token") in ids:
-            stops = [*stops, ids[special["eos_token"]]]
-        return cls(
-            tokenizer=text,
-            chat_template=_template(folder, settings),
-            bos_id=ids.get(bos) if bos else None,
-            stop_ids=tuple(dict.fromkeys(stops)),
-            add_bos=bool(settings.get("add_bos_token", False)),
-            special=special,
-        )
+        return cls.from_dict(values, where=folder)
 
     @classmethod
     def from_llama2c(cls, path: Path, vocab: int) -> "PromptFormat":
         """From a llama2.c tokenizer.bin: SentencePiece BPE pieces with scores, as a `tokenizers` BPE with byte fallback."""
-        pieces = _read_llama2c(path, vocab)
+        pieces = read_pieces(path, vocab)
         return cls(
-            tokenizer=_sentencepiece_bpe(pieces),
+            tokenizer=tokenizer_of_pieces(pieces),
             bos_id=1,
             stop_ids=(1, 2),
             add_bos=True,
@@ -85,13 +80,22 @@ class PromptFormat:
         return asdict(self) | {"stop_ids": list(self.stop_ids)}
 
     @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> "PromptFormat":
-        unknown = raw.keys() - {f.name for f in fields(cls)}
+    def from_dict(cls, raw: object, where: str | Path = "prompt format") -> "PromptFormat":
+        """What `to_dict` gave. Raises FormatError that begins with `where` for anything else, naming the field."""
+        if not isinstance(raw, dict):
+            raise FormatError(where, f"is not a JSON object but {reprlib.repr(raw)}")
+        unknown = raw.keys() - _FIELDS.keys()
         if unknown:
-            raise UserError(
-                f"prompt format has unknown fields: {', '.join(sorted(unknown))}; a newer LLMOS may have written it"
+            raise FormatError(
+                where, f"has unknown fields: {', '.join(sorted(unknown))}; a newer LLMOS may have written it"
             )
-        return cls(**{**raw, "stop_ids": tuple(raw["stop_ids"])})
+        if "tokenizer" not in raw:
+            raise FormatError(where, "has no field tokenizer")
+        for name, value in raw.items():
+            fits, wanted = _FIELDS[name]
+            if not fits(value):
+                raise FormatError(where, f"field {name} must be {wanted}, not {reprlib.repr(value)}")
+        return cls(**{**raw, "stop_ids": tuple(raw.get("stop_ids", ()))})
 
     @property
     def hash(self) -> str:
@@ -100,31 +104,80 @@ class PromptFormat:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _is_text(value: object) -> TypeGuard[str]:
+    """Whether it is text that UTF-8 can hold: JSON may hide half of a surrogate pair."""
+    try:
+        return isinstance(value, str) and value.encode() is not None
+    except UnicodeEncodeError:
+        return False
+
+
+def _is_id(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**31
+
+
+def _is_ids(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(map(_is_id, value))
+
+
+def _is_texts_by_name(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, value)) and all(map(_is_text, value.values()))
+
+
+_FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "tokenizer": (_is_text, "text"),
+    "chat_template": (lambda value: value is None or _is_text(value), "text or null"),
+    "bos_id": (lambda value: value is None or _is_id(value), "a token id or null"),
+    "stop_ids": (_is_ids, "a list of token ids"),
+    "add_bos": (lambda value: isinstance(value, bool), "true or false"),
+    "special": (_is_texts_by_name, "an object of texts"),
+}
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise FormatError(path, "is not UTF-8 text", offset=error.start) from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _json(path: Path) -> dict[str, Any]:
+    """The object in a file; empty where there is none."""
     if not path.exists():
         return {}
     try:
         raw = json.loads(_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(path, f"is not JSON: {error}") from error
     if not isinstance(raw, dict):
         raise FormatError(path, "is not a JSON object")
     return raw
 
 
-def _token_text(value: Any) -> str:
-    return value["content"] if isinstance(value, dict) else value
+def _special(settings: dict[str, Any], path: Path) -> dict[str, str]:
+    """The named tokens. Settings whose names end alike, such as add_bos_token, are neither text nor an object."""
+    out = {}
+    for name, value in settings.items():
+        if name.endswith("_token") and isinstance(value, str | dict) and value:
+            text = value.get("content") if isinstance(value, dict) else value
+            if not _is_text(text):
+                raise FormatError(path, f"{name} must be text or an object with its content, not {reprlib.repr(value)}")
+            out[name] = text
+    return out
 
 
-def _ids(value: Any) -> list[int]:
-    return [] if value is None else list(value) if isinstance(value, list) else [value]
+def _stop_ids(folder: Path) -> list[int]:
+    """eos_token_id of generation_config.json, or else of config.json."""
+    for path in (folder / "generation_config.json", folder / "config.json"):
+        value = _json(path).get("eos_token_id")
+        if value is not None:
+            ids = value if isinstance(value, list) else [value]
+            if not _is_ids(ids):
+                raise FormatError(path, f"eos_token_id must be a token id or a list of them, not {reprlib.repr(value)}")
+            return ids
+    return []
 
 
 def _template(folder: Path, settings: dict[str, Any]) -> str | None:
@@ -132,54 +185,20 @@ def _template(folder: Path, settings: dict[str, Any]) -> str | None:
         return _text(folder / "chat_template.jinja")
     template = settings.get("chat_template")
     if isinstance(template, list):
-        template = next((entry["template"] for entry in template if entry.get("name") == "default"), None)
+        named = [entry for entry in template if isinstance(entry, dict) and entry.get("name") == "default"]
+        template = named[0].get("template") if named else None
+    if template is not None and not _is_text(template):
+        path = folder / "tokenizer_config.json"
+        raise FormatError(path, f"chat_template must be text or a list of named texts, not {reprlib.repr(template)}")
     return template
 
 
-def _added_ids(path: Path, text: str) -> dict[str, int]:
+def _ids_by_text(path: Path, text: str) -> dict[str, Any]:
     """Ids of the tokens that stand outside the ordinary text, and of the whole vocabulary where it names them."""
     try:
         raw = json.loads(text)
         vocab = raw["model"]["vocab"]
         ids = dict(vocab) if isinstance(vocab, dict) else {piece[0]: i for i, piece in enumerate(vocab)}
         return ids | {token["content"]: token["id"] for token in raw.get("added_tokens") or []}
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise FormatError(path, f"is no tokenizer.json: {error!r}") from error
-
-
-def _read_llama2c(path: Path, vocab: int) -> list[tuple[str, float]]:
-    raw, at, pieces = path.read_bytes(), 4, []
-    for i in range(vocab):
-        if at + 8 > len(raw):
-            raise FormatError(
-                path, f"ends after {i} of {vocab} pieces: it does not belong to this model", offset=len(raw)
-            )
-        score, length = struct.unpack_from("<fi", raw, at)
-        if not 0 <= length <= len(raw) - at - 8:
-            raise FormatError(path, f"piece {i} claims {length} bytes", offset=at)
-        pieces.append((raw[at + 8 : at + 8 + length].decode("utf-8", "replace"), score))
-        at += 8 + length
-    if at != len(raw):
-        raise FormatError(path, f"holds more than {vocab} pieces: it does not belong to this model", offset=at)
-    return pieces
-
-
-def _sentencepiece_bpe(pieces: list[tuple[str, float]]) -> str:
-    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
-
-    names = [f"<0x{i - 3:02X}>" if 3 <= i < 259 else text.replace(" ", "▁") for i, (text, _) in enumerate(pieces)]
-    vocab = {name: i for i, name in enumerate(names)}
-    merges = []
-    for i, name in sorted(enumerate(names), key=lambda item: -pieces[item[0]][1]):
-        if i >= 259 and len(name) > 1:
-            splits = [(name[:k], name[k:]) for k in range(1, len(name)) if name[:k] in vocab and name[k:] in vocab]
-            merges += sorted(splits, key=lambda pair: (vocab[pair[0]], vocab[pair[1]]))
-    tokenizer = Tokenizer(models.BPE(vocab, merges, unk_token=names[0], fuse_unk=True, byte_fallback=True))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    tokenizer.add_special_tokens(
-        [AddedToken(name, special=True, normalized=False) for name in dict.fromkeys(names[:3])]
-    )
-    return tokenizer.to_str()
