@@ -7,7 +7,7 @@ import pytest
 
 from llmos.compiler.targets import TARGETS
 from llmos.compiler.toolchain import build_shared
-from llmos.hardware import PROBE_SOURCE, features, measure_bandwidth, measure_int8_peak
+from llmos.hardware import PROBE_SOURCE, features, measure_bandwidth, measure_peak
 
 pytestmark = pytest.mark.toolchain
 
@@ -20,7 +20,8 @@ def test_probe_measures_roofs_on_every_target(name: str, tmp_path: Path):
     build_shared(PROBE_SOURCE, out, TARGETS[name])
     probe = ctypes.CDLL(str(out))
     assert 1e8 < measure_bandwidth(probe, 2, repeats=1) < 1e13
-    assert 1e8 < measure_int8_peak(probe, 1, repeats=1) < 1e15
+    for format in ("float32", "bf16", "int8"):
+        assert 1e8 < measure_peak(probe, format, 1, repeats=1) < 1e15
 
 
 def test_probe_reads_every_byte(tmp_path: Path):

@@ -5,9 +5,11 @@ from typing import Any
 
 import click
 
+import llmos
+from llmos.api.roofs import Roofs, measure_roofs
 from llmos.cli.examine import Finding, examine_installation
-from llmos.cli.probe import Roofs, measure_roofs, warm_toolchain
-from llmos.cli.terminal import Progress, write_json
+from llmos.cli.terminal import Progress, counted, write_json
+from llmos.cli.warm import warm_toolchain
 from llmos.core.errors import LlmosError
 from llmos.core.units import format_bytes
 from llmos.hardware import Memory, Topology, accelerators, architecture, caches, features, memory, model_name, topology
@@ -37,8 +39,8 @@ class Machine:
 def command(as_json: bool, quick: bool, warm: bool) -> None:
     """Examine this machine and this installation.
 
-    Tells the machine's facts, the memory bandwidth and int8 peak measured now, the toolchain, and what is missing with
-    the way to get it. Exits with 3 where models cannot be compiled.
+    Tells the machine's facts, the memory bandwidth and the peaks of each number format measured now, the toolchain, and
+    what is missing with the way to get it. Exits with 3 where models cannot be compiled.
     """
     if warm:
         with Progress() as progress:
@@ -52,7 +54,8 @@ def command(as_json: bool, quick: bool, warm: bool) -> None:
         roofs = None
     if as_json:
         checks = [asdict(finding) for finding in findings]
-        write_json({"machine": asdict(machine), "roofs": asdict(roofs) if roofs else None, "checks": checks})
+        measured = asdict(roofs) if roofs else None
+        write_json({"llmos": llmos.__version__, "machine": asdict(machine), "roofs": measured, "checks": checks})
     else:
         _show(machine, roofs, findings)
     if any(finding.name == "toolchain" and not finding.ok for finding in findings):
@@ -86,16 +89,17 @@ def _show(machine: Machine, roofs: Roofs | None, findings: list[Finding]) -> Non
     lines = {
         "processor": f"{machine.processor} ({machine.architecture})",
         "instructions": " ".join(machine.features) or "no vector extension that LLMOS uses",
-        "cores": f"{cpus.cores} in {cpus.packages} package(s), {cpus.threads} threads, {cpus.usable} usable here",
+        "cores": f"{cpus.cores} in {counted(cpus.packages, 'package')}, {counted(cpus.threads, 'thread')}, {cpus.usable} usable",
         "caches": ", ".join(f"L{cache.level} {format_bytes(cache.size_bytes)}" for cache in machine.caches)
         or "unknown",
         "memory": f"{format_bytes(ram.total)}, {format_bytes(ram.available)} available{limit}",
         "accelerators": ", ".join(_accelerator(item) for item in machine.accelerators) or "none",
     }
     if roofs is not None:
-        lines["target"] = roofs.target
-        lines["bandwidth"] = f"{roofs.read_bytes_per_s / 1e9:.1f} GB/s read from memory with {roofs.threads} thread(s)"
-        lines["int8 peak"] = f"{roofs.int8_ops_per_s / 1e9:.0f} GOP/s with {roofs.threads} thread(s)"
+        lines["target"] = f"{roofs.target}, measured with {counted(roofs.threads, 'thread')}:"
+        lines["  memory"] = f"{roofs.read_bytes_per_s / 1e9:.1f} GB/s"
+        for format in ("float32", "bf16", "int8"):
+            lines[f"  {format}"] = f"{roofs.peak(format) / 1e9:.0f} GOP/s"
     for name, text in lines.items():
         click.echo(f"{name:<14}{text}")
     click.echo()

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-__all__ = ["Progress", "table", "write_json"]
+__all__ = ["Progress", "counted", "table", "write_json"]
 
 
 class Progress:
@@ -55,3 +55,8 @@ def table(rows: Sequence[tuple[str, ...]], headings: tuple[str, ...]) -> None:
     for line in lines:
         cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
         click.echo("  ".join([*cells, line[-1]]).rstrip())
+
+
+def counted(n: int, noun: str) -> str:
+    """1 thread, 2 threads."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

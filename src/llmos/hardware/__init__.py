@@ -5,7 +5,7 @@ from llmos.hardware.caches import Cache, caches
 from llmos.hardware.cores import Topology, topology, usable_cores
 from llmos.hardware.cpu import architecture, features, model_name
 from llmos.hardware.memory import Memory, memory
-from llmos.hardware.roofs import PROBE_SOURCE, measure_bandwidth, measure_int8_peak
+from llmos.hardware.roofs import PROBE_SOURCE, measure_bandwidth, measure_peak
 
 __all__ = [
     "PROBE_SOURCE",
@@ -18,7 +18,7 @@ __all__ = [
     "caches",
     "features",
     "measure_bandwidth",
-    "measure_int8_peak",
+    "measure_peak",
     "memory",
     "model_name",
     "topology",

@@ -1,5 +1,5 @@
-// Measures two roofs of a machine: bytes read from memory and int8 operations, per second. Built for the same target as
-// models are, so that the peak is that of the instructions which models use. Timing is the caller's.
+// Measures the roofs of a machine: bytes read from memory, and int8, bf16 and float32 operations, per second. Built for the
+// same target as models are, so that the peaks are those of the instructions which models use. Timing is the caller's.
 #include <stddef.h>
 #include <stdint.h>
 #if defined(__x86_64__)
@@ -73,3 +73,82 @@ EXPORT uint64_t llmos_probe_int8(uint64_t rounds) {
   return rounds * 16 * 2;
 }
 #endif
+
+// Floats of a vector register, and one fused multiply-add (a product and a sum where the target has none) of two of them.
+#if defined(__AVX512F__)
+typedef __m512 Floats;
+#define REGISTER "v"
+static const int kSums = 12;
+static inline Floats All(float x) { return _mm512_set1_ps(x); }
+static inline Floats MulAdd(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+[[maybe_unused]] static inline Floats Low(Floats x) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x), 16));
+}
+[[maybe_unused]] static inline Floats High(Floats x) {
+  return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0xffff0000)));
+}
+#elif defined(__AVX2__) && defined(__FMA__)
+typedef __m256 Floats;
+#define REGISTER "x"
+static const int kSums = 8;
+static inline Floats All(float x) { return _mm256_set1_ps(x); }
+static inline Floats MulAdd(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
+[[maybe_unused]] static inline Floats Low(Floats x) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x), 16));
+}
+[[maybe_unused]] static inline Floats High(Floats x) {
+  return _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0xffff0000)));
+}
+#elif defined(__x86_64__)
+typedef __m128 Floats;
+#define REGISTER "x"
+static const int kSums = 8;
+static inline Floats All(float x) { return _mm_set1_ps(x); }
+static inline Floats MulAdd(Floats a, Floats b, Floats c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
+[[maybe_unused]] static inline Floats Low(Floats x) {
+  return _mm_castsi128_ps(_mm_slli_epi32(_mm_castps_si128(x), 16));
+}
+[[maybe_unused]] static inline Floats High(Floats x) {
+  return _mm_castsi128_ps(_mm_and_si128(_mm_castps_si128(x), _mm_set1_epi32(0xffff0000)));
+}
+#else
+#error "the probe of float peaks is written for x86-64"
+#endif
+static const int kFloats = sizeof(Floats) / sizeof(float);
+
+// As llmos_probe_int8, of float32 products.
+EXPORT uint64_t llmos_probe_float32(uint64_t rounds) {
+  Floats sums[kSums];
+  for (auto& sum : sums) sum = All(0);
+  Floats a = All(0.5f), b = All(0.25f);
+  for (uint64_t i = 0; i < rounds; i++) {
+    for (auto& sum : sums) {
+      sum = MulAdd(a, b, sum);
+      asm volatile("" : "+" REGISTER(sum));
+    }
+  }
+  return rounds * kSums * kFloats * 2;
+}
+
+// As llmos_probe_int8, of bf16 products: two to a lane by the processor's own instruction, or shifted to float32.
+EXPORT uint64_t llmos_probe_bf16(uint64_t rounds) {
+  Floats sums[kSums];
+  for (auto& sum : sums) sum = All(0);
+#if defined(__AVX512BF16__)
+  const __m512bh a = (__m512bh)_mm512_set1_epi16(0x3f00), b = (__m512bh)_mm512_set1_epi16(0x3e80);
+#else
+  Floats pairs = All(0.5f), a = All(0.25f);
+#endif
+  for (uint64_t i = 0; i < rounds; i++) {
+    for (auto& sum : sums) {
+#if defined(__AVX512BF16__)
+      sum = _mm512_dpbf16_ps(sum, a, b);
+#else
+      asm volatile("" : "+" REGISTER(pairs));  // keeps the shifts inside the loop
+      sum = MulAdd(High(pairs), a, MulAdd(Low(pairs), a, sum));
+#endif
+      asm volatile("" : "+" REGISTER(sum));
+    }
+  }
+  return rounds * kSums * kFloats * 2 * 2;
+}

@@ -1,4 +1,4 @@
-"""Measured roofs: how fast memory can be read and int8 products formed. Decode is bound by the first, prefill by the second.
+"""Measured roofs: how fast memory can be read and products formed. Decode is bound by the first, prefill by the second.
 
 The probe is C++ that the caller has compiled and loaded (this package knows no compiler); its threads are Python's, which
 hold no lock inside a foreign call.
@@ -10,14 +10,15 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from llmos.hardware.caches import caches
 from llmos.hardware.memory import memory
 
-__all__ = ["PROBE_SOURCE", "measure_bandwidth", "measure_int8_peak"]
+__all__ = ["PROBE_SOURCE", "measure_bandwidth", "measure_peak"]
 
 PROBE_SOURCE = Path(__file__).with_name("probe.cc")
-_ROUNDS = 10_000_000
+_ROUNDS = 5_000_000
 _CHUNK = 2 * 2**20  # one huge page
 
 
@@ -37,12 +38,14 @@ def measure_bandwidth(probe: ctypes.CDLL, threads: int, *, repeats: int = 5) -> 
     return part * threads / seconds
 
 
-def measure_int8_peak(probe: ctypes.CDLL, threads: int, *, repeats: int = 3) -> float:
-    """Operations per second of int8 dot products on `threads` threads (a multiply and an add are two), best of `repeats`."""
-    probe.llmos_probe_int8.argtypes = (ctypes.c_uint64,)
-    probe.llmos_probe_int8.restype = ctypes.c_uint64
-    done = probe.llmos_probe_int8(1) * _ROUNDS
-    return done * threads / _best(threads, repeats, lambda rank: probe.llmos_probe_int8(_ROUNDS))
+def measure_peak(
+    probe: ctypes.CDLL, format: Literal["float32", "bf16", "int8"], threads: int, *, repeats: int = 3
+) -> float:
+    """Operations per second of products in a format on `threads` threads (a multiply and an add are two), best of `repeats`."""
+    run = getattr(probe, f"llmos_probe_{format}")
+    run.argtypes, run.restype = (ctypes.c_uint64,), ctypes.c_uint64
+    done = run(1) * _ROUNDS
+    return done * threads / _best(threads, repeats, lambda rank: run(_ROUNDS))
 
 
 def _read_size() -> int:
