@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from llmos import __version__
 from llmos.api.assemble import weights_bytes
 from llmos.api.explain import explain_graph
 from llmos.api.prepare import choose_options, open_source
+from llmos.api.roofs import Roofs, measure_roofs
 from llmos.artifact import write_bundle
-from llmos.compiler import build_graph, compile_code, graph_hash, target_named, to_dict
+from llmos.compiler import Options, build_graph, compile_code, graph_hash, target_named, to_dict
 from llmos.core.env import environment
 from llmos.core.errors import UserError
 from llmos.core.files import sha256_file
@@ -28,13 +30,15 @@ def compile_model(
     kv: str | None = None,
     target: str | None = None,
     explain: bool = False,
+    roofs: Roofs | None = None,
     dump: Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> str | None:
     """Compile a model into the bundle `output`, and its code for this machine into the local cache.
 
-    weights, kv: number formats (None: the checkpoint's precision). dump: folder for the graph after each pass. Returns the
-    table of operations when `explain` is set. Raises UserError, FormatError and ResourceError as `load_model` does.
+    weights, kv: number formats (None: the checkpoint's precision). dump: folder for the graph after each pass. With `explain`
+    returns a table of the operations with their predicted times against `roofs`, which are measured in this call where they
+    are not given (`llmos.api.measure_roofs`). Raises UserError, FormatError and ResourceError as `load_model` does.
     """
     source = open_source(name, progress)
     if source.bundle is not None:
@@ -67,10 +71,13 @@ def compile_model(
     if progress:
         progress(f"writing {output}")
     write_bundle(Path(output), documents=documents, facts=facts, weights=view, licence=_licence(source.resolved.path))
-    return explain_graph(graph) if explain else None
+    if not explain:
+        return None
+    measured = roofs or measure_roofs(progress, target=chosen.name)
+    return explain_graph(graph, measured, context=source.spec.context)
 
 
-def _lineage(path: Path, name: str, options) -> dict:
+def _lineage(path: Path, name: str, options: Options) -> dict[str, Any]:
     """Hashes of the files that went in, and the recipe."""
     files = (
         [path]

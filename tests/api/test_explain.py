@@ -1,0 +1,99 @@
+"""What `compile --explain` predicts, against roofs that are given: each number is derived again by hand."""
+
+import re
+
+import pytest
+
+import llm
+from llmos.api.explain import decode_costs, explain_graph, prefill_seconds
+from llmos.api.roofs import Roofs
+from llmos.compiler import Options, build_graph, layout
+from llmos.models import spec_from_config
+
+CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "num_hidden_layers": 3,
+    "intermediate_size": 96,
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-5,
+    "vocab_size": 160,
+    "max_position_embeddings": 1024,
+}
+PEAKS = {"float32_ops_per_s": 1e9, "bf16_ops_per_s": 2e9, "int8_ops_per_s": 8e9}
+SLOW_MEMORY = Roofs(target="portable", threads=1, read_bytes_per_s=1e6, **PEAKS)
+FAST_MEMORY = Roofs(target="portable", threads=2, read_bytes_per_s=1e15, **PEAKS)
+
+
+def graph(weights: str, kv: str = "float32", **changes):
+    return build_graph(spec_from_config(CONFIG | changes), Options(weights=weights, kv=kv))
+
+
+@pytest.mark.parametrize("weights", ["float32", "bf16", "int8"])
+def test_decode_reads_every_weight_once_and_the_keys_and_values_before_it(weights: str):
+    made = graph(weights)
+    read = sum(cost.times * cost.n_bytes for cost in decode_costs(made, 10))
+    sections = sum(section.n_bytes for section in layout(made) if section.name != "embed")
+    stored = 3 * 2 * 10 * 2 * 16 * 4
+    assert read == sections + stored
+
+
+def test_decode_multiplies_every_weight_once():
+    matrices = 3 * (64 * (64 + 2 * 32) + 64 * 64 + 3 * 64 * 96) + 160 * 64
+    products = sum(c.times * c.operations for c in decode_costs(graph("int8"), 1) if "linear" in c.node.op)
+    assert products == 2 * matrices
+
+
+@pytest.mark.parametrize("weights", ["float32", "bf16", "int8"])
+def test_an_operation_takes_the_longer_of_its_bytes_and_its_arithmetic(weights: str):
+    costs = {(cost.block, cost.node.params): cost for cost in decode_costs(graph(weights), 1)}
+    gate = costs["kind0", ("gate_up",)]
+    assert gate.bound(SLOW_MEMORY) == "memory"
+    assert gate.seconds(SLOW_MEMORY) == pytest.approx(3 * gate.n_bytes / 1e6)
+    assert gate.bound(FAST_MEMORY) == "compute"
+    peak = {"float32": 1e9, "bf16": 2e9, "int8": 8e9}[weights]
+    assert gate.seconds(FAST_MEMORY) == pytest.approx(3 * 2 * 2 * 96 * 64 / peak)
+
+
+def test_prefill_reads_the_weights_once_and_computes_scores_once():
+    made = graph("int8")
+    costs = decode_costs(made, 300)
+    weights_s = sum(cost.times * cost.memory_s(SLOW_MEMORY) for cost in costs)
+    assert prefill_seconds(made, SLOW_MEMORY, 599) == pytest.approx(weights_s, rel=0.01)
+    rows = [(599 if cost.node.rows == "T" else 1) * cost.seconds(FAST_MEMORY) for cost in costs]
+    assert prefill_seconds(made, FAST_MEMORY, 599) == pytest.approx(sum(rows), rel=1e-6)
+    assert {cost.node.rows for cost in costs} == {"T", "O"}
+
+
+@pytest.mark.parametrize("roofs", [SLOW_MEMORY, FAST_MEMORY], ids=["memory", "compute"])
+def test_the_table_adds_up(roofs: Roofs):
+    text = explain_graph(graph("bf16"), roofs, context=1024)
+    rows = re.findall(r"([\d.]+) ms (memory|compute) +([\d.]+)%$", text, flags=re.MULTILINE)
+    total = re.search(r"decode after 512 tokens: .* predicted ([\d.]+) ms per token, (\d+) tokens/s", text)
+    assert sum(float(ms) for ms, _, _ in rows) == pytest.approx(float(total[1]), abs=1e-4 * len(rows))
+    assert sum(float(share) for _, _, share in rows) == pytest.approx(100, abs=0.05 * len(rows))
+    assert int(total[2]) == pytest.approx(1000 / float(total[1]), rel=0.05, abs=1)
+    assert re.search(r"prefill of 512 tokens: predicted [\d.]+ ms per token", text)
+
+
+def test_a_short_context_is_explained_for_what_it_holds():
+    assert "decode after 1 tokens" in explain_graph(graph("float32"), SLOW_MEMORY, context=2)
+    assert "prefill" not in explain_graph(graph("float32"), SLOW_MEMORY, context=1)
+
+
+@pytest.mark.toolchain
+def test_compile_explains_against_the_roofs_that_it_is_given(tmp_path):
+    text = llm.compile("llmos-mini", tmp_path / "x.llm", weights="int8", explain=True, roofs=SLOW_MEMORY)
+    assert "roofs of portable with 1 thread: memory 0.0 GB/s; GOP/s: float32 1, bf16 2, int8 8" in text
+    assert llm.compile("llmos-mini", tmp_path / "x.llm", weights="int8", roofs=SLOW_MEMORY) is None
+
+
+@pytest.mark.toolchain
+def test_roofs_are_measured_when_none_are_given(tmp_path):
+    said: list[str] = []
+    text = llm.compile("llmos-mini", tmp_path / "x.llm", weights="int8", explain=True, progress=said.append)
+    assert re.search(r"memory [\d.]+ GB/s", text)
+    assert "measuring memory bandwidth" in said
