@@ -99,6 +99,28 @@ def test_chat_renders_the_template(model):
         model.chat([{"content": "Hello"}])
 
 
+def test_a_text_in_a_chat_is_one_message_of_the_user(model):
+    messages = [{"role": "user", "content": "Who are you?"}]
+    settings = {"max_tokens": 12, "temperature": 0, "ignore_eos": True}
+    assert model.chat("Who are you?", **settings) == model.chat(messages, **settings)
+    assert model.chat("Who are you?", **settings) != model.generate_text("Who are you?", **settings)
+
+
+@pytest.mark.parametrize(
+    ("messages", "named"),
+    [
+        ([], "no messages"),
+        ({"role": "user", "content": "Hello"}, "a list of messages, not a single one"),
+        (None, "not None"),
+        ([1, 2], "message 0 must have a role"),
+        (b"Hello", "a bytes"),
+    ],
+)
+def test_what_is_no_conversation_is_refused(model, messages, named):
+    with pytest.raises(UserError, match=named):
+        model.chat(messages)
+
+
 def test_a_prompt_over_the_context_is_an_error_with_the_counts(model):
     context = model.info()["context"]
     ids = [5] * (context + 10)
@@ -120,6 +142,14 @@ def test_a_prompt_over_the_context_is_an_error_with_the_counts(model):
         ({"seed": -1}, "seed"),
         ({"stop": [""]}, "stop string"),
         ({"logit_bias": {99999: 1.0}}, "99999"),
+        ({"logit_bias": [1]}, "dict of token ids"),
+        ({"logit_bias": {1: math.nan}}, "token id 1 must be a number"),
+        ({"stop": 5}, "text or a list of texts"),
+        ({"stop": [5]}, "stop string"),
+        ({"seed": True}, "seed is True"),
+        ({"logprobs": 1}, "True or False"),
+        ({"owner": 1}, "owner"),
+        ({"max_new_tokens": 5}, "did you mean 'max_tokens'"),
         ({"temprature": 1.0}, "did you mean 'temperature'"),
         ({"overflow": "crop"}, "drop_oldest"),
     ],
@@ -130,11 +160,43 @@ def test_settings_that_make_no_sense_are_refused_by_name(model, settings, named)
 
 
 @pytest.mark.parametrize(
-    ("prompt", "named"), [([], "empty"), ([-1], "token id -1"), ([8192], "8192"), ([True], "list of token ids")]
+    ("prompt", "named"),
+    [
+        ([], "empty"),
+        ([-1], "token id -1"),
+        ([8192], "8192"),
+        ([True], "item 0 of this one is True: token ids are whole numbers"),
+        ([1, 2.5], "item 1 of this one is 2.5: token ids are whole numbers"),
+        (None, "not None"),
+        (b"Hello", "a bytes .*: decode it first"),
+        ({"role": "user", "content": "Hello"}, "a dict .*into a list"),
+        (7, r"an int \(7\)"),
+        (True, r"a bool \(True\)"),
+        (1.5, "a float"),
+        ({1, 2}, "a set"),
+        (["Hello", "there"], "several prompts are several calls"),
+        ([[1, 2]], "one flat list"),
+        (np.array([[1, 2]]), r"shape \(1, 2\)"),
+        (np.array([1.5]), "token ids are whole numbers"),
+        (np.array(3), r"shape \(\)"),
+    ],
+    ids=repr,
 )
 def test_prompts_that_make_no_sense_are_refused(model, prompt, named):
-    with pytest.raises(UserError, match=named):
-        model.generate_text(prompt)
+    for ask in (model.generate_text, model.stream_text, model.start, model.generate_tokens, model.score):
+        with pytest.raises(UserError, match=named):
+            ask(prompt)
+    assert model.processes() == []
+
+
+def test_ids_may_be_any_row_of_whole_numbers(model):
+    ids = model.tokenize(FOX)
+    expected = model.generate_tokens(ids, temperature=0, max_tokens=4)
+    for form in (tuple(ids), np.array(ids), np.array(ids, np.uint16), list(np.array(ids))):
+        assert model.generate_tokens(form, temperature=0, max_tokens=np.int64(4)) == expected
+        assert model.detokenize(form) == model.detokenize(ids)
+    with pytest.raises(UserError, match="tokenize takes text, not list"):
+        model.tokenize([FOX])
 
 
 def test_names_that_lead_nowhere_are_refused_with_the_nearest(tmp_path):
@@ -241,7 +303,36 @@ def test_without_a_toolchain_the_remedy_is_named(tmp_path, monkeypatch):
 
 def test_a_closed_model_says_so():
     model = llm.load_model("llmos-mini")
+    assert repr(model).startswith("<Model llmos-mini: llama, bf16, context 512, ")
     model.close()
     model.close()
+    for ask in (model.generate_tokens, model.generate_text, model.stream_text, model.score):
+        with pytest.raises(UserError, match="the model llmos-mini is closed"):
+            ask([1, 2, 3])
     with pytest.raises(UserError, match="closed"):
-        model.generate_tokens([1, 2, 3])
+        model.chat("Hello")
+    assert repr(model).endswith("closed>")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((None, {}), "named by text or a path, not by None"),
+        ((b"llmos-mini", {}), "named by text"),
+        (("llmos-mini", {"threads": 0}), "threads is 0"),
+        (("llmos-mini", {"threads": "2"}), "threads is '2'"),
+        (("llmos-mini", {"context": "64"}), "context is '64'"),
+        (("llmos-mini", {"context": True}), "context is True"),
+    ],
+)
+def test_what_no_model_can_be_loaded_with_is_refused(arguments, named):
+    name, settings = arguments
+    with pytest.raises(UserError, match=named):
+        llm.load_model(name, **settings)
+
+
+def test_a_generation_says_what_came_of_it(model):
+    generation = model.start(FOX, temperature=0, max_tokens=3)
+    assert repr(generation) == "<Generation: 0 tokens, running>"
+    assert "".join(generation) == generation.text
+    assert repr(generation) == "<Generation: 3 tokens, length>"

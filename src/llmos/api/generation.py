@@ -28,6 +28,9 @@ class Generation:
         self._stopped = False
         self.dropped_tokens = dropped_tokens
 
+    def __repr__(self) -> str:
+        return f"<Generation: {len(self.tokens)} tokens, {self.finish_reason or 'running'}>"
+
     def __iter__(self) -> Iterator[str]:
         taken = 0
         try:

@@ -1,24 +1,25 @@
 """`load_model` and `Model`: one prompt or many threads, text or ids, greedy or sampled."""
 
+import os
 import secrets
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Unpack
 
 from llmos.api.generation import Generation
 from llmos.api.prepare import Prepared, prepare
-from llmos.api.sampling import Settings, settings_from
+from llmos.api.prompts import Messages, Prompt, messages_of, token_ids
+from llmos.api.sampling import SettingKeywords, Settings, settings_from, takes_settings
 from llmos.core.env import environment
 from llmos.core.errors import ResourceError, UserError
 from llmos.core.units import format_bytes
 from llmos.hardware import memory, usable_cores
 from llmos.runtime import Engine, NativeExecutor, Process, Request
 from llmos.runtime.abi import PAGE_TOKENS, load_library
-from llmos.text import StopMatcher, render_chat
+from llmos.text import StopMatcher, Tokenizer, render_chat
 
 __all__ = ["Model", "ModelNotice", "load_model"]
-
-Prompt = str | Sequence[int] | Sequence[Mapping[str, Any]]
 
 _SEQUENCES = 4  # how many full contexts the KV pool holds by default
 
@@ -28,7 +29,7 @@ class ModelNotice(UserWarning):
 
 
 def load_model(
-    name_or_path: str,
+    name_or_path: str | os.PathLike[str],
     *,
     weights: str | None = None,
     context: int | None = None,
@@ -45,16 +46,30 @@ def load_model(
 
     Raises UserError for what cannot be used, FormatError for damaged files, ResourceError for too little memory or no compiler.
     """
-    prepared = prepare(str(name_or_path), weights=weights, kv=kv, context=context, progress=progress)
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise UserError(f"a model is named by text or a path, not by {name_or_path!r}")
+    _check_count("context", context)
+    _check_count("threads", threads)
+    prepared = prepare(os.fspath(name_or_path), weights=weights, kv=kv, context=context, progress=progress)
     if prepared.notice:
         warnings.warn(prepared.notice, ModelNotice, stacklevel=2)
-    if threads is not None and threads < 1:
-        raise UserError(f"threads is {threads}; it must be at least 1")
     return Model(prepared, threads=threads or environment().threads or usable_cores())
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """A generation that was checked and not begun: what to ask of the engine, stop strings, tokens dropped from the prompt."""
+
+    request: Request
+    stop: list[str]
+    dropped_tokens: int
+
+
 class Model:
-    """A loaded model. Threads may call it at the same time: their sequences run in the same steps."""
+    """A loaded model. Threads may call it at the same time: their sequences run in the same steps.
+
+    A prompt is text, token ids (a list, or an array of one dimension), or a list of chat messages.
+    """
 
     def __init__(self, prepared: Prepared, *, threads: int):
         self._prepared, self._tokenizer = prepared, prepared.tokenizer
@@ -62,6 +77,12 @@ class Model:
         n_pages = _pages(prepared)
         executor = NativeExecutor(prepared.program, threads=threads, n_pages=n_pages)
         self._executor, self._engine = executor, Engine(executor)
+        self._closed = False
+
+    def __repr__(self) -> str:
+        facts = self._prepared.info
+        state = "closed" if self._closed else f"{self._executor.threads} thread{'s' * (self._executor.threads != 1)}"
+        return f"<Model {self.name}: {facts['family']}, {facts['formats']['weights']}, context {facts['context']}, {state}>"
 
     @property
     def name(self) -> str:
@@ -71,58 +92,72 @@ class Model:
     def has_chat_template(self) -> bool:
         return bool(self._format and self._format.chat_template)
 
-    def generate_text(self, prompt: Prompt, **settings: Any) -> str:
+    @takes_settings
+    def generate_text(self, prompt: Prompt, **settings: Unpack[SettingKeywords]) -> str:
         """The continuation of a prompt, without the prompt.
 
-        prompt: text, or a list of token ids. Keyword settings: max_tokens=128, temperature (0 is greedy), top_p, top_k, min_p,
-        repetition_penalty, presence_penalty, frequency_penalty, logit_bias={id: value}, seed=None (fresh), stop (text or
-        list of texts), overflow="error" or "drop_oldest" for prompts over the context. Raises UserError for settings and
-        prompts that cannot be used.
+        max_tokens: at most so many. temperature: spread of the draw, 0 is greedy. top_p, top_k, min_p: what it is limited
+        to. repetition_penalty divides the scores of tokens seen; presence_penalty and frequency_penalty are subtracted from
+        those of tokens generated; logit_bias is added: {id: value}. seed: the same seed gives the same bytes, None draws a
+        fresh one. stop: a text or texts to end before. overflow: for a prompt over the context, "error" or "drop_oldest".
+        ignore_eos goes on past the model's own end. Where temperature, top_p, top_k, min_p and repetition_penalty are None,
+        the model's generation_config decides, else 0.8, 0.95, 0, 0 and 1. logprobs, top_logprobs: see `generate`; priority
+        (smaller runs first) and owner: see `processes`.
+
+        Raises UserError for settings and prompts that cannot be used, and for a model that is closed.
         """
         return self.generate(prompt, **settings).text
 
-    def generate(self, prompt: Prompt, **settings: Any) -> Generation:
+    @takes_settings
+    def generate(self, prompt: Prompt, **settings: Unpack[SettingKeywords]) -> Generation:
         """As `generate_text`, with everything about the generation: ids, finish reason, seed, log-probabilities, timings."""
         generation = self.start(prompt, **settings)
         for _ in generation:
             pass
         return generation
 
-    def stream_text(self, prompt: Prompt, **settings: Any) -> Iterator[str]:
-        """The continuation piece by piece. Closing the iterator cancels the generation."""
-        generation = self.start(prompt, **settings)
-        try:
-            yield from generation
-        finally:
-            generation.cancel()
+    @takes_settings
+    def stream_text(self, prompt: Prompt, **settings: Unpack[SettingKeywords]) -> Iterator[str]:
+        """The continuation piece by piece. Closing the iterator cancels the generation. Settings as for `generate_text`."""
+        plan = self._plan(prompt, settings)  # what is wrong is said by the call, not by the first piece
 
-    def start(self, prompt: Prompt, **settings: Any) -> Generation:
-        """A generation that is iterated for its text. prompt may also be a list of chat messages."""
-        chosen = settings_from(settings, self._prepared.generation, self._prepared.spec.vocab)
-        ids, dropped = self._prompt_ids(prompt, chosen)
-        return Generation(
-            self._engine, self._request(ids, chosen), self._need_tokenizer(), StopMatcher(chosen.stop), dropped
-        )
+        def pieces() -> Iterator[str]:
+            generation = self._begin(plan)
+            try:
+                yield from generation
+            finally:
+                generation.cancel()
 
-    def generate_tokens(self, prompt: Prompt, **settings: Any) -> list[int]:
+        return pieces()
+
+    @takes_settings
+    def start(self, prompt: Prompt, **settings: Unpack[SettingKeywords]) -> Generation:
+        """A generation that is iterated for its text; one that is left early must be cancelled."""
+        return self._begin(self._plan(prompt, settings))
+
+    @takes_settings
+    def generate_tokens(self, prompt: Prompt, **settings: Unpack[SettingKeywords]) -> list[int]:
         """The ids of the continuation; for models without a tokenizer too. `stop` needs text and is refused."""
-        chosen = settings_from(settings, self._prepared.generation, self._prepared.spec.vocab)
-        if chosen.stop:
+        if settings.get("stop"):
             raise UserError("stop strings belong to text: use generate_text, or stop at ids by yourself")
-        ids, _ = self._prompt_ids(prompt, chosen)
-        sequence = self._engine.submit(self._request(ids, chosen))
+        sequence = self._engine.submit(self._plan(prompt, settings).request)
         try:
             self._engine.wait(sequence)
         finally:
             self._engine.cancel(sequence)
         return sequence.generated
 
-    def chat(self, messages: Sequence[Mapping[str, Any]], **settings: Any) -> str:
-        """The assistant's answer to a conversation: messages with role and content, rendered by the model's template."""
-        return self.generate(messages, **settings).text
+    @takes_settings
+    def chat(self, messages: str | Messages, **settings: Unpack[SettingKeywords]) -> str:
+        """The assistant's answer to a conversation: messages with role and content, rendered by the model's template.
 
-    def score(self, prompt: str | Sequence[int]) -> list[float | None]:
+        A text is taken as the one message of a user. Settings as for `generate_text`.
+        """
+        return self.generate(messages_of(messages), **settings).text
+
+    def score(self, prompt: Prompt) -> list[float | None]:
         """Log-probability (natural) of each token given those before it; None for the first."""
+        self._check_open()
         ids = self._ids(prompt)
         self._check_fits(ids)
         sequence = self._engine.submit(Request(ids=tuple(ids), score=True))
@@ -134,11 +169,13 @@ class Model:
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
         """Ids of a text. special: with the beginning-of-text token where the model wants one."""
+        if not isinstance(text, str):
+            raise UserError(f"tokenize takes text, not {type(text).__name__}")
         return self._need_tokenizer().encode(text, special=special)
 
     def detokenize(self, ids: Sequence[int]) -> str:
-        """The text of ids."""
-        return self._need_tokenizer().decode(ids)
+        """The text of ids: a list, or an array of one dimension."""
+        return self._need_tokenizer().decode(token_ids(ids, self._prepared.spec.vocab))
 
     def info(self) -> dict[str, Any]:
         """Facts: name, family, sizes, formats, hashes, memory, threads."""
@@ -150,7 +187,8 @@ class Model:
         return self._engine.processes()
 
     def close(self) -> None:
-        """Give memory and threads back. The model cannot be used afterwards."""
+        """Give memory and threads back. The model cannot generate afterwards; closing it again does nothing."""
+        self._closed = True
         self._engine.close()
 
     def __enter__(self) -> "Model":
@@ -159,8 +197,19 @@ class Model:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _request(self, ids: list[int], chosen: Settings) -> Request:
-        return Request(
+    def _begin(self, plan: "_Plan") -> Generation:
+        return Generation(
+            self._engine, plan.request, self._need_tokenizer(), StopMatcher(plan.stop), plan.dropped_tokens
+        )
+
+    def _plan(self, prompt: Prompt, given: SettingKeywords) -> "_Plan":
+        self._check_open()
+        chosen = settings_from(given, self._prepared.generation, self._prepared.spec.vocab)
+        StopMatcher(chosen.stop)  # refuses impossible stop strings
+        ids, dropped = self._prompt_ids(prompt, chosen)
+        if not ids:
+            raise UserError("the prompt is empty and the model has no beginning-of-text token: give at least one token")
+        request = Request(
             ids=tuple(ids),
             max_tokens=chosen.max_tokens,
             sampling=chosen.sampling(secrets.randbits(63) if chosen.seed is None else chosen.seed),
@@ -170,8 +219,13 @@ class Model:
             priority=chosen.priority,
             owner=chosen.owner,
         )
+        return _Plan(request=request, stop=chosen.stop, dropped_tokens=dropped)
 
-    def _need_tokenizer(self):
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UserError(f"the model {self.name} is closed: load it again")
+
+    def _need_tokenizer(self) -> Tokenizer:
         if self._tokenizer is None:
             raise UserError("this model came without a tokenizer: give prompts as ids to generate_tokens")
         return self._tokenizer
@@ -179,13 +233,10 @@ class Model:
     def _ids(self, prompt: Prompt) -> list[int]:
         if isinstance(prompt, str):
             return self._need_tokenizer().encode(prompt)
-        prompt = list(prompt)
-        if prompt and isinstance(prompt[0], Mapping):
-            text = render_chat(self._format, prompt) if self._format else ""
+        if isinstance(prompt, Sequence) and prompt and isinstance(prompt[0], Mapping):
+            text = render_chat(self._format, messages_of(prompt)) if self._format else ""
             return self._need_tokenizer().encode(text, special=False)
-        if not all(isinstance(id, int) and not isinstance(id, bool) for id in prompt):
-            raise UserError("a prompt is text, a list of token ids, or a list of chat messages")
-        return prompt
+        return token_ids(prompt, self._prepared.spec.vocab)
 
     def _prompt_ids(self, prompt: Prompt, chosen: Settings) -> tuple[list[int], int]:
         """Ids, and how many were dropped by the policy that the caller named."""
@@ -204,6 +255,12 @@ class Model:
             raise UserError(
                 f"the prompt has {len(ids)} tokens, the context holds {context}: shorten it, or pass overflow='drop_oldest' to leave out its beginning"
             )
+
+
+def _check_count(name: str, value: object) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if value is not None and not whole:
+        raise UserError(f"{name} is {value!r}; it must be a whole number of at least 1")
 
 
 def _pages(prepared: Prepared) -> int:

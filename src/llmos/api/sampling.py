@@ -1,23 +1,50 @@
-"""The settings of a generation: checked, with defaults from the model's generation_config."""
+"""The settings of a generation: checked, with defaults from the model's generation_config.
+
+`Settings` is the one list of them. `SettingKeywords` repeats names and types for editors and type checkers, and
+`takes_settings` puts them into the signatures of the methods of `Model`; a test holds the three together.
+"""
 
 import dataclasses
 import difflib
+import inspect
 import math
-from collections.abc import Mapping
+import numbers
+import typing
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, TypeVar
 
 from llmos.core.errors import UserError
 from llmos.runtime import SamplingParameters
 
-__all__ = ["Settings", "settings_from"]
+__all__ = ["SettingKeywords", "Settings", "settings_from", "takes_settings"]
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 _FROM_MODEL = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+_NUMBERS = ("temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
 
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise UserError(message)
+class SettingKeywords(TypedDict, total=False):
+    """The keywords that every generating method takes; None is the same as leaving one out."""
+
+    max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    min_p: float | None
+    repetition_penalty: float | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    logit_bias: Mapping[int, float] | None
+    seed: int | None
+    stop: str | Sequence[str] | None
+    overflow: Literal["error", "drop_oldest"] | None
+    logprobs: bool | None
+    top_logprobs: int | None
+    ignore_eos: bool | None
+    priority: int | None
+    owner: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,35 +69,36 @@ class Settings:
     priority: int = 0
     owner: str = ""
 
-    def __post_init__(self):
-        for name in ("temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty"):
-            value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-            _require(number, f"{name} must be a finite number, not {value!r}")
-        for name in ("max_tokens", "top_k", "top_logprobs", "priority"):
-            value = getattr(self, name)
-            _require(
-                isinstance(value, int) and not isinstance(value, bool), f"{name} must be a whole number, not {value!r}"
-            )
+    def __post_init__(self) -> None:
+        self._check_types()
         _require(self.max_tokens >= 0, f"max_tokens is {self.max_tokens}; it must be at least 0")
         _require(self.temperature >= 0, f"temperature is {self.temperature}; it must be 0 (greedy) or more")
         _require(0 < self.top_p <= 1, f"top_p is {self.top_p}; it must be above 0 and at most 1 (off)")
         _require(self.top_k >= 0, f"top_k is {self.top_k}; it must be 0 (off) or more")
         _require(self.top_k < 2**31, f"top_k is {self.top_k}; it must be below 2**31")
         _require(0 <= self.min_p <= 1, f"min_p is {self.min_p}; it must be between 0 (off) and 1")
-        _require(
-            self.repetition_penalty > 0,
-            f"repetition_penalty is {self.repetition_penalty}; it must be above 0 (1 is off)",
-        )
-        _require(
-            self.overflow in ("error", "drop_oldest"), f"overflow is {self.overflow!r}; allowed: error, drop_oldest"
-        )
+        penalty = self.repetition_penalty
+        _require(penalty > 0, f"repetition_penalty is {penalty}; it must be above 0 (1 is off)")
+        policies = ("error", "drop_oldest")
+        _require(self.overflow in policies, f"overflow is {self.overflow!r}; allowed: {', '.join(policies)}")
         _require(0 <= self.top_logprobs <= 100, f"top_logprobs is {self.top_logprobs}; it must be between 0 and 100")
-        seed = self.seed
-        _require(
-            seed is None or (isinstance(seed, int) and 0 <= seed < 2**64),
-            f"seed is {seed!r}; it must be from 0 to 2**64 - 1",
-        )
+        whole = isinstance(self.seed, int) and not isinstance(self.seed, bool)
+        seed_fits = self.seed is None or (whole and 0 <= self.seed < 2**64)
+        _require(seed_fits, f"seed is {self.seed!r}; it must be from 0 to 2**64 - 1")
+
+    def _check_types(self) -> None:
+        for name in _NUMBERS:
+            value = getattr(self, name)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+            _require(number, f"{name} must be a finite number, not {value!r}")
+        for name in ("max_tokens", "top_k", "top_logprobs", "priority"):
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            _require(whole, f"{name} must be a whole number, not {value!r}")
+        for name in ("logprobs", "ignore_eos"):
+            value = getattr(self, name)
+            _require(isinstance(value, bool), f"{name} must be True or False, not {value!r}")
+        _require(isinstance(self.owner, str), f"owner must be text, not {self.owner!r}")
 
     def sampling(self, seed: int) -> SamplingParameters:
         """What the executor is told."""
@@ -89,12 +117,56 @@ def settings_from(given: Mapping[str, Any], model: Mapping[str, Any], vocab: int
                 f"unknown setting {name!r}: " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}")
             )
     values = {name: model[name] for name in _FROM_MODEL if model.get("do_sample") and model.get(name) is not None}
-    values |= {name: value for name, value in given.items() if value is not None}
-    stop = values.get("stop", [])
-    values["stop"] = [stop] if isinstance(stop, str) else list(stop)
-    for id in values.get("logit_bias", {}):
-        _require(
-            isinstance(id, int) and 0 <= id < vocab,
-            f"logit_bias names token id {id!r}; the vocabulary is 0 to {vocab - 1}",
-        )
+    values |= {name: _python_number(value) for name, value in given.items() if value is not None}
+    values["stop"] = _stops(values.get("stop", []))
+    values["logit_bias"] = _bias(values.get("logit_bias", {}), vocab)
     return Settings(**values)
+
+
+def takes_settings(method: Method) -> Method:
+    """The method with every setting in its signature in place of `**settings`: what `help` and notebooks show.
+
+    A setting that the model's generation_config may decide shows the default None.
+    """
+    hints = typing.get_type_hints(SettingKeywords)
+    signature = inspect.signature(method)
+    shown = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
+    for field in dataclasses.fields(Settings):
+        decided_later = field.name in _FROM_MODEL or field.default is dataclasses.MISSING
+        default = None if decided_later else field.default
+        hint = hints[field.name] if default is None else typing.get_type_hints(Settings)[field.name]
+        shown.append(inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint))
+    method.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
+    return method
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UserError(message)
+
+
+def _python_number(value: Any) -> Any:
+    """numpy's numbers as Python's; anything else as it is."""
+    if isinstance(value, (bool, int, float)) or not isinstance(value, numbers.Real):
+        return value
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
+
+
+def _stops(given: Any) -> list[str]:
+    if isinstance(given, str):
+        return [given]
+    _require(isinstance(given, Sequence), f"stop must be a text or a list of texts, not {given!r}")
+    return list(given)
+
+
+def _bias(given: Any, vocab: int) -> dict[int, float]:
+    _require(isinstance(given, Mapping), f"logit_bias must be a dict of token ids to numbers, not {given!r}")
+    bias: dict[int, float] = {}
+    for key, number in given.items():
+        id, value = _python_number(key), _python_number(number)
+        known = isinstance(id, int) and not isinstance(id, bool) and 0 <= id < vocab
+        _require(known, f"logit_bias names token id {key!r}; the vocabulary is 0 to {vocab - 1}")
+        finite = isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+        _require(finite, f"logit_bias of token id {id} must be a number, not {number!r}")
+        bias[id] = value
+    return bias

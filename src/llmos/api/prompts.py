@@ -1,0 +1,84 @@
+"""What may be given as a prompt: text, token ids, or chat messages; and what is said of anything else."""
+
+import numbers
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from llmos.core.errors import UserError
+
+__all__ = ["Messages", "Prompt", "messages_of", "token_ids"]
+
+Messages: TypeAlias = Sequence[Mapping[str, Any]]
+Prompt: TypeAlias = str | Sequence[int] | np.ndarray | Messages
+
+_FORMS = "a prompt is text, a list of token ids, or a list of chat messages"
+
+
+def messages_of(given: Any) -> Messages:
+    """Chat messages; a text is one message of the user. Raises UserError for anything else."""
+    if isinstance(given, str):
+        return [{"role": "user", "content": given}]
+    if isinstance(given, Mapping):
+        raise UserError(f"chat takes a list of messages, not a single one: [{dict(given)!r}]")
+    if not isinstance(given, Sequence) or isinstance(given, (bytes, bytearray)):
+        raise UserError(
+            f"chat takes text or a list of messages, like {{'role': 'user', 'content': 'Hello'}}, not {_named(given)}"
+        )
+    if not given:
+        raise UserError("there are no messages to answer: give at least one")
+    for i, message in enumerate(given):
+        if not isinstance(message, Mapping):
+            raise UserError(
+                f"message {i} must have a role and a content, like {{'role': 'user', 'content': 'Hello'}}; it is {message!r}"
+            )
+    return given
+
+
+def token_ids(given: Any, vocab: int) -> list[int]:
+    """Token ids of a list, tuple, range or one-dimensional array of whole numbers below `vocab`.
+
+    Raises UserError for anything else.
+    """
+    if hasattr(given, "tolist") and hasattr(given, "ndim"):  # numpy, torch
+        if given.ndim != 1:
+            raise UserError(
+                f"the ids of a prompt are one row; this {type(given).__name__} has shape {tuple(given.shape)}: give one row of it"
+            )
+        given = given.tolist()
+    if isinstance(given, (bytes, bytearray)):
+        raise UserError(f"{_FORMS}, not {_named(given)}: decode it first")
+    if isinstance(given, Mapping):
+        raise UserError(f"{_FORMS}, not {_named(given)}: put a message into a list, ids come as input_ids")
+    if not isinstance(given, Sequence):
+        raise UserError(f"{_FORMS}, not {_named(given)}")
+    ids = [_id(item, i) for i, item in enumerate(given)]
+    for id in ids:
+        if not 0 <= id < vocab:
+            raise UserError(f"token id {id} is outside the vocabulary of {vocab} (0 to {vocab - 1})")
+    return ids
+
+
+def _id(item: Any, i: int) -> int:
+    if not isinstance(item, bool) and isinstance(item, numbers.Integral):
+        return int(item)
+    if isinstance(item, str):
+        hint = "several prompts are several calls (from several threads, they share the work)"
+    elif isinstance(item, Sequence):
+        hint = "the ids of a prompt are one flat list"
+    else:
+        hint = "token ids are whole numbers"
+    raise UserError(f"{_FORMS}; item {i} of this one is {_shortened(item)}: {hint}")
+
+
+def _named(value: Any) -> str:
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name} ({_shortened(value)})"
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
