@@ -1,26 +1,43 @@
-"""LLMOS from Python: load a model, generate text, compile, train."""
+"""LLMOS from Python: load a model, generate text, compile, train. The names are those of `llmos`, loaded when first used."""
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import llmos
 from llmos import __version__
 
-_WHERE = {  # public name -> (module that defines it, its name there)
-    "Generation": ("llmos.api.generation", "Generation"),
-    "Model": ("llmos.api.model", "Model"),
-    "ModelNotice": ("llmos.api.model", "ModelNotice"),
-    "compile": ("llmos.api.compile", "compile_model"),
-    "load_model": ("llmos.api.model", "load_model"),
-    "train": ("llmos.trainer", "train_file"),
-}
-__all__ = ["Generation", "Model", "ModelNotice", "__version__", "compile", "load_model", "train"]
+if TYPE_CHECKING:
+    from llmos import (
+        FormatError,
+        Generation,
+        LlmosError,
+        Model,
+        ModelNotice,
+        ResourceError,
+        UserError,
+        compile,  # noqa: A004
+        load_model,
+        train,
+    )
+
+__all__ = [
+    "FormatError",
+    "Generation",
+    "LlmosError",
+    "Model",
+    "ModelNotice",
+    "ResourceError",
+    "UserError",
+    "__version__",
+    "compile",
+    "load_model",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module 'llm' has no attribute {name!r}")
-    module, attribute = _WHERE[name]
-    value = globals()[name] = getattr(import_module(module), attribute)
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(llmos, name)
     return value
 
 

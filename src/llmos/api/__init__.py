@@ -1,16 +1,24 @@
 """Where the machines are joined: load a model, compile a model. Names are loaded when they are used."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llmos.api.compile import compile_model
+    from llmos.api.generation import Generation
+    from llmos.api.model import Model, ModelNotice, load_model
+    from llmos.api.roofs import Roofs, measure_roofs
 
 _WHERE = {
     "Generation": "llmos.api.generation",
     "Model": "llmos.api.model",
     "ModelNotice": "llmos.api.model",
+    "Roofs": "llmos.api.roofs",
     "compile_model": "llmos.api.compile",
     "load_model": "llmos.api.model",
+    "measure_roofs": "llmos.api.roofs",
 }
-__all__ = ["Generation", "Model", "ModelNotice", "compile_model", "load_model"]
+__all__ = ["Generation", "Model", "ModelNotice", "Roofs", "compile_model", "load_model", "measure_roofs"]
 
 
 def __getattr__(name: str) -> Any:
