@@ -69,7 +69,7 @@ def load_toml(cls: type[T], path: str | Path, overrides: Mapping[str, str] | Non
 def from_dict(cls: type[T], raw: Mapping[str, Any], where: str = "") -> T:
     """An instance of `cls` from plain data. Raises UserError naming the first key that is unknown or cannot be used."""
     hints = typing.get_type_hints(cls)
-    fields = {field.name: field for field in dataclasses.fields(cls)}
+    fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, cls))}
     for key in raw:
         if key not in fields:
             raise UserError(unknown_key(where + key, [where + name for name in fields]))
@@ -116,7 +116,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise UserError(f"{where} must be a table, not {value!r}")
-        return from_dict(hint, value, where + ".")
+        return from_dict(typing.cast(type, hint), value, where + ".")
     if origin in (typing.Union, types.UnionType):
         inner = [arg for arg in args if arg is not type(None)]
         return None if value is None else _convert(value, inner[0], where)

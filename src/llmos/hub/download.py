@@ -69,7 +69,7 @@ def _require_safetensors(name: str, files: list[str]) -> None:
 
 def _bar(progress: Callable[[str, int, int], None] | None):
     """A progress class for huggingface_hub that reports to `progress` in place of drawing."""
-    from tqdm.auto import tqdm
+    from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
     class Reporting(tqdm):
         def __init__(self, *args, **kwargs):

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from llmos.core.errors import UserError
 
 __all__ = ["Fields"]
+
+T = TypeVar("T")
 
 _MISSING = object()
 
@@ -15,7 +17,8 @@ class Fields:
     """Checked access to a raw config. Every accessor marks the field as understood."""
 
     def __init__(self, raw: Mapping[str, Any], where: str = "config"):
-        self.raw, self.where, self.read = dict(raw), where, set()
+        self.raw, self.where = dict(raw), where
+        self.read: set[str] = set()
 
     def integer(self, name: str, default: Any = _MISSING) -> int:
         """A size: at least 1."""
@@ -33,7 +36,7 @@ class Fields:
     def flag(self, name: str, default: Any = _MISSING) -> bool:
         return self._get(name, (bool,), default)
 
-    def choice(self, name: str, allowed: Mapping[str, str], default: Any = _MISSING) -> str:
+    def choice(self, name: str, allowed: Mapping[str, T], default: Any = _MISSING) -> T:
         """The field's value translated by `allowed`; any other value is refused by name."""
         value = self._get(name, (str,), default)
         if value not in allowed:

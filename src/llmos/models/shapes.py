@@ -42,7 +42,8 @@ def parameter_count(spec: Spec) -> int:
 
 
 def _norm(name: str, norm: Norm, width: int) -> dict[str, tuple[int, ...]]:
-    return {name: (width,)} | ({name + ".bias": (width,)} if norm.kind == "layer" else {})
+    out: dict[str, tuple[int, ...]] = {name: (width,)}
+    return out | {name + ".bias": (width,)} if norm.kind == "layer" else out
 
 
 def _linear(name: str, rows: int, columns: int, bias: bool) -> dict[str, tuple[int, ...]]:
