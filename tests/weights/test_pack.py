@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from llmos.weights import bf16_to_float32, float32_to_bf16, pack, packed_bytes, unpack
+from llmos.core.errors import UserError
+from llmos.weights import bf16_to_float32, float32_to_bf16, pack, pack_into, packed_bytes, unpack
 
 SHAPES = [(1, 1), (15, 31), (16, 32), (17, 33), (172, 64), (48, 172), (50, 1)]
 
@@ -45,3 +46,24 @@ def test_the_layout_is_the_documented_one():
 def test_zeros_and_rows_beyond_the_end_are_zero():
     assert not unpack(pack(np.zeros((5, 40), np.float32), "int8"), 16, 40, "int8").any()
     assert not unpack(pack(np.ones((5, 40), np.float32), "int8"), 16, 40, "int8")[5:].any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("bits", [False, True])
+@pytest.mark.parametrize("row", [0, 16, 20])
+def test_int8_refuses_what_is_not_finite_and_names_the_tensor(value, bits, row):
+    w = np.ones((21, 40), np.float32)
+    w[row, 39] = value
+    w = float32_to_bf16(w) if bits else w
+    out = np.empty(packed_bytes(21, 40, "int8"), np.uint8)
+    with pytest.raises(UserError, match=f"^row {row} of x holds NaN or infinite values"):
+        pack_into(out, (21, 40), lambda start, stop: w[start:stop], "int8", where="row {} of x".format)
+    for format in ("float32", "bf16"):
+        np.testing.assert_array_equal(unpack(pack(w, format), 21, 40, format)[row, 39], np.float32(value))
+
+
+def test_every_chunk_of_a_large_matrix_is_checked():
+    w = np.ones((140_000, 32), np.float32)
+    w[139_999, 0] = np.nan
+    with pytest.raises(UserError, match="row 139999"):
+        pack(w, "int8")

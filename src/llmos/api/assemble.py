@@ -20,7 +20,10 @@ def weights_bytes(graph: Graph) -> int:
 def fill_weights(
     graph: Graph, parameters: Mapping[str, Tensor], out: memoryview, progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Pack every parameter to its place in `out` (weights_bytes long). progress: called with bytes done and bytes in all."""
+    """Pack every parameter to its place in `out` (weights_bytes long). progress: called with bytes done and bytes in all.
+
+    Raises UserError that names the tensor for values that a format cannot hold.
+    """
     target = np.frombuffer(out, np.uint8)
     total = weights_bytes(graph)
     for section in layout(graph):
@@ -29,13 +32,16 @@ def fill_weights(
             values = np.concatenate([parameters[name].float32() for name in section.parts])
             view.view(np.float32)[:] = values.reshape(-1)
         else:
-            pack_into(view, section.shape, _row_reader(parameters, section), section.format)
+            (n, k), (rows, where) = section.shape, _row_reader(parameters, section)
+            pack_into(view, (n, k), rows, section.format, where)
         if progress:
             progress(section.offset + section.n_bytes, total)
 
 
-def _row_reader(parameters: Mapping[str, Tensor], section: Section) -> Callable[[int, int], np.ndarray]:
-    """Rows start .. stop of the stacked parts: bfloat16 bits where all parts are stored so, else float32."""
+def _row_reader(
+    parameters: Mapping[str, Tensor], section: Section
+) -> tuple[Callable[[int, int], np.ndarray], Callable[[int], str]]:
+    """Rows start .. stop of the stacked parts: bfloat16 bits where all parts are stored so, else float32; and whose a row is."""
     tensors = [parameters[name] for name in section.parts]
     starts = np.cumsum([0, *(tensor.shape[0] for tensor in tensors)])
     raw = all(tensor.dtype == "bfloat16" for tensor in tensors)
@@ -49,7 +55,10 @@ def _row_reader(parameters: Mapping[str, Tensor], section: Section) -> Callable[
                 pieces.append(piece.data if raw else piece.float32())
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
-    return rows
+    def where(row: int) -> str:
+        return tensors[int(np.searchsorted(starts, row, "right")) - 1].where
+
+    return rows, where
 
 
 def rope_tables(spec: Spec, context: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from llmos.core.errors import FormatError, UserError
 from llmos.weights.llama2c import Llama2cFile
+from llmos.weights.pickles import pickle_refusal
 from llmos.weights.safetensors import SafetensorsFile
 from llmos.weights.tensor import Tensor
 
@@ -45,6 +46,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if path.is_file():
         if path.suffix == ".safetensors":
             return SafetensorsFile(path)
+        if path.suffix in _PICKLES and path.suffix != ".bin":
+            raise pickle_refusal(path, [path.name])
         return Llama2cFile(path)
     if not path.is_dir():
         raise UserError(f"there is no checkpoint at {path}")
@@ -54,10 +57,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         return _open_shards(path / "model.safetensors.index.json")
     pickles = sorted(p.name for p in path.iterdir() if p.suffix in _PICKLES)
     if pickles:
-        raise UserError(
-            f"{path} holds weights as pickles only ({', '.join(pickles[:3])}); a pickle can run any program when it is opened, so LLMOS "
-            "never does. Convert it where you trust its source: load it with transformers, then save_pretrained(folder) writes safetensors"
-        )
+        raise pickle_refusal(path, pickles)
     raise UserError(f"{path} holds no weights: model.safetensors or model.safetensors.index.json is needed")
 
 
@@ -65,7 +65,9 @@ def _open_shards(index: Path) -> Shards:
     try:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         files = sorted(set(weight_map.values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise UserError(f"cannot read {index}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(index, f"is no index of shards: {error!r}") from error
     for name in files:
         if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
@@ -74,7 +76,8 @@ def _open_shards(index: Path) -> Shards:
     if missing:
         raise UserError(f"{index.parent}: shards are missing: {', '.join(missing)}; download them again")
     shards = {name: SafetensorsFile(index.parent / name) for name in files}
+    held = {name: set(shard.names()) for name, shard in shards.items()}
     for tensor, name in weight_map.items():
-        if tensor not in shards[name].names():
+        if tensor not in held[name]:
             raise FormatError(index, f"tensor {tensor!r} is not in {name}, where the index puts it")
     return Shards(index, {tensor: shards[name] for tensor, name in weight_map.items()})

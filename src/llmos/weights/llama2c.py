@@ -4,12 +4,14 @@ Source: https://github.com/karpathy/llama2.c, export.py. Tensors appear under th
 permuted from interleaved pairs to halves, so that everything above sees an ordinary Llama.
 """
 
+import math
 import struct
 from pathlib import Path
 
 import numpy as np
 
 from llmos.core.errors import FormatError, UserError
+from llmos.weights.pickles import is_pickle, pickle_refusal
 from llmos.weights.tensor import Tensor
 
 __all__ = ["Llama2cFile"]
@@ -29,6 +31,8 @@ class Llama2cFile:
             raise UserError(f"cannot read {path}: {error}") from error
         self._raw = raw
         head = bytes(raw[:256])
+        if is_pickle(head):
+            raise pickle_refusal(path, [path.name])
         if len(head) < 28:
             raise FormatError(path, f"is no llama2.c checkpoint: only {len(raw)} bytes")
         self._version_1 = struct.unpack_from("<I", head)[0] == _MAGIC
@@ -68,15 +72,15 @@ class Llama2cFile:
 
     def tensor(self, name: str) -> Tensor:
         offset, shape = self._offsets[name]
-        data = self._raw[offset : offset + 4 * int(np.prod(shape))].view("<f4").reshape(shape)
+        data = self._raw[offset : offset + 4 * math.prod(shape)].view("<f4").reshape(shape)
         if name.endswith(("q_proj.weight", "k_proj.weight")):
             heads = self._sizes[3] if name.endswith("q_proj.weight") else self._sizes[4]
             data = data.reshape(heads, -1, 2, shape[1]).swapaxes(1, 2).reshape(shape)
-        return Tensor("float32", data)
+        return Tensor("float32", data, f"{self.path}: tensor {name!r}")
 
     def _check(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
         dim, _, _, heads, kv_heads, *_ = sizes
-        if min(sizes) <= 0 or max(sizes) > _LIMIT or dim % heads or heads % kv_heads:
+        if min(sizes) <= 0 or max(sizes) > _LIMIT or dim % (2 * heads) or heads % kv_heads:
             raise FormatError(
                 self.path,
                 "is neither safetensors nor a llama2.c checkpoint: the first bytes are no model sizes (wrong magic number)",
@@ -85,35 +89,44 @@ class Llama2cFile:
         return sizes
 
     def _place(self) -> dict[str, tuple[int, tuple[int, ...]]]:
-        dim, hidden, layers, heads, kv_heads, vocab, context = self._sizes
-        kv = dim // heads * kv_heads
-        norms = [("input_layernorm", (dim,)), ("post_attention_layernorm", (dim,))]
-        attention = [("self_attn.q_proj", (dim, dim)), ("self_attn.k_proj", (kv, dim)), ("self_attn.v_proj", (kv, dim))]
-        mlp = [("mlp.gate_proj", (hidden, dim)), ("mlp.down_proj", (dim, hidden)), ("mlp.up_proj", (hidden, dim))]
-        matrices = [*attention, ("self_attn.o_proj", (dim, dim))]
+        """Byte offset and shape of every tensor. The sum is taken before any name is made: a header may claim 16M layers."""
+        layers = self._sizes[2]
+        order = [(name, shape, layers if "{i}" in name else 1) for name, shape in self._order()]
+        need = self._start + sum(4 * copies * math.prod(shape) for _, shape, copies in order)
+        if need != len(self._raw):
+            raise FormatError(
+                self.path,
+                f"sizes in the header need {need} bytes, the file has {len(self._raw)}: cut off or not llama2.c",
+                offset=0,
+            )
+        offsets, at = {}, self._start
+        for name, shape, copies in order:
+            for i in range(copies):
+                if name:
+                    offsets[f"{name.replace('{i}', str(i))}.weight"] = (at, shape)
+                at += 4 * math.prod(shape)
+        return offsets
+
+    def _order(self) -> list[tuple[str, tuple[int, ...]]]:
+        """Names and shapes as they follow each other in the file; a name with {i} stands for all layers."""
+        dim, hidden, _, heads, kv_heads, vocab, context = self._sizes
+        kv, layer = dim // heads * kv_heads, "model.layers.{i}."
+        norms = [(layer + "input_layernorm", (dim,)), (layer + "post_attention_layernorm", (dim,))]
+        matrices = [
+            (layer + "self_attn.q_proj", (dim, dim)),
+            (layer + "self_attn.k_proj", (kv, dim)),
+            (layer + "self_attn.v_proj", (kv, dim)),
+            (layer + "self_attn.o_proj", (dim, dim)),
+        ]
+        mlp = [
+            (layer + "mlp.gate_proj", (hidden, dim)),
+            (layer + "mlp.down_proj", (dim, hidden)),
+            (layer + "mlp.up_proj", (hidden, dim)),
+        ]
         embed, final, head = ("model.embed_tokens", (vocab, dim)), ("model.norm", (dim,)), ("lm_head", (vocab, dim))
-        skip = ("", (context, dim // heads))  # the cos and sin tables of version 0
+        tables = ("", (context, dim // heads))  # cos and sin, in version 0
         if self._version_1:
             order = [*norms, final, embed, *matrices, *mlp]
         else:
-            order = [embed, norms[0], *matrices, norms[1], *mlp, final, skip]
-        order += [] if self._tied else [head]
-        offsets, at = {}, self._start
-        for name, shape in order:
-            copies = layers if (name, shape) in (*norms, *matrices, *mlp) else 1
-            for i in range(copies):
-                full = (
-                    f"model.layers.{i}.{name}.weight"
-                    if (name, shape) in (*norms, *matrices, *mlp)
-                    else f"{name}.weight"
-                )
-                if name:
-                    offsets[full] = (at, shape)
-                at += 4 * int(np.prod(shape))
-        if at != len(self._raw):
-            raise FormatError(
-                self.path,
-                f"sizes in the header need {at} bytes, the file has {len(self._raw)}: cut off or not llama2.c",
-                offset=0,
-            )
-        return offsets
+            order = [embed, norms[0], *matrices, norms[1], *mlp, final, tables]
+        return order if self._tied else [*order, head]

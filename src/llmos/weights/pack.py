@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from llmos.core.errors import UserError
 from llmos.weights.tensor import bf16_to_float32, float32_to_bf16
 
 __all__ = ["pack", "pack_into", "packed_bytes", "unpack"]
@@ -25,15 +26,26 @@ def packed_bytes(rows: int, columns: int, format: str) -> int:
 def pack(w: np.ndarray, format: str) -> np.ndarray:
     """w: (N, K) float32, or uint16 bfloat16 bits. Returns uint8 (packed_bytes(N, K, format),).
 
-    int8: value = (q - 128) * scale, q rounded to nearest even; |error| <= scale / 2.
+    int8: value = (q - 128) * scale, q rounded to nearest even; |error| <= scale / 2. Raises UserError for int8 of values that are
+    not finite.
     """
-    out = np.empty(packed_bytes(*w.shape, format), np.uint8)
-    pack_into(out, w.shape, lambda start, stop: w[start:stop], format)
+    rows, columns = w.shape
+    out = np.empty(packed_bytes(rows, columns, format), np.uint8)
+    pack_into(out, (rows, columns), lambda start, stop: w[start:stop], format)
     return out
 
 
-def pack_into(out: np.ndarray, shape: tuple[int, int], rows: Callable[[int, int], np.ndarray], format: str) -> None:
-    """As `pack`, into given memory, asking `rows(start, stop)` for one chunk of rows at a time, on two threads."""
+def pack_into(
+    out: np.ndarray,
+    shape: tuple[int, int],
+    rows: Callable[[int, int], np.ndarray],
+    format: str,
+    where: Callable[[int], str] = "row {} of a matrix".format,
+) -> None:
+    """As `pack`, into given memory, asking `rows(start, stop)` for one chunk of rows at a time, on two threads.
+
+    where: the name of the tensor that a row belongs to, for messages.
+    """
     n, k = shape
     step = max(LANES, _CHUNK_VALUES // max(k, 1) // LANES * LANES)
     size = _block_bytes(k, format)
@@ -42,7 +54,10 @@ def pack_into(out: np.ndarray, shape: tuple[int, int], rows: Callable[[int, int]
         stop = min(start + step, n)
         blocks = -(-(stop - start) // LANES)
         target = out[start // LANES * size : (start // LANES + blocks) * size].reshape(blocks, size)
-        _PACK[format](_padded(rows(start, stop), blocks * LANES), target)
+        values = _padded(rows(start, stop), blocks * LANES)
+        if format == "int8":
+            _check_finite(values, start, where)
+        _PACK[format](values, target)
 
     starts = range(0, n, step)
     if len(starts) == 1:
@@ -66,6 +81,17 @@ def _block_bytes(columns: int, format: str) -> int:
     if format == "int8":
         return -(-columns // GROUP) * LANES * (GROUP + 2)
     raise ValueError(f"unknown format {format}")
+
+
+def _check_finite(w: np.ndarray, start: int, where: Callable[[int], str]) -> None:
+    """Refuse what a scale and codes cannot stand for. start: the number of the first row."""
+    strange = (w >> 7 & 0xFF) == 0xFF if w.dtype == np.uint16 else ~np.isfinite(w)
+    damaged = strange.any(1)
+    if damaged.any():
+        raise UserError(
+            f"{where(start + int(damaged.argmax()))} holds NaN or infinite values, which int8 cannot store: "
+            "the checkpoint is damaged, or use weights='bf16' or 'float32'"
+        )
 
 
 def _padded(w: np.ndarray, rows: int) -> np.ndarray:

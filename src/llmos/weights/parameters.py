@@ -16,9 +16,14 @@ _WIDTH = {"float32": 3, "bfloat16": 2, "float16": 1}
 
 
 class _Source(Protocol):
-    name: str
-    transpose: bool
-    among: tuple[str, ...]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def transpose(self) -> bool: ...
+
+    @property
+    def among(self) -> tuple[str, ...]: ...
 
 
 class Parameters(Mapping[str, Tensor]):
@@ -50,7 +55,7 @@ class Parameters(Mapping[str, Tensor]):
         tensor = self.checkpoint.tensor(self._tensor_name(source))
         data = tensor.data.T if source.transpose else tensor.data
         start, stop = self._rows(name)
-        return Tensor(tensor.dtype, data[start:stop])
+        return Tensor(tensor.dtype, data[start:stop], tensor.where)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._shapes)

@@ -56,7 +56,7 @@ class SafetensorsFile:
         dtype, shape, start, count = self._entries[name]
         ours, code = _DTYPES[dtype]
         flat = np.frombuffer(self._map, dtype=code, count=count, offset=start)
-        return Tensor(ours, flat.reshape(shape))
+        return Tensor(ours, flat.reshape(shape), f"{self.path}: tensor {name!r}")
 
     def _read_header(self) -> dict[str, tuple[str, tuple[int, ...], int, int]]:
         length = int.from_bytes(self._map[:8], "little")

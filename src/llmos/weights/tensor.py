@@ -9,10 +9,14 @@ __all__ = ["Tensor", "bf16_to_float32", "float32_to_bf16"]
 
 @dataclass(frozen=True)
 class Tensor:
-    """dtype: float32, float16, bfloat16 or another stored name. data: numpy view of the shape; bfloat16 as uint16."""
+    """dtype: float32, float16, bfloat16 or another stored name. data: numpy view of the shape; bfloat16 as uint16.
+
+    where: file and name, for messages.
+    """
 
     dtype: str
     data: np.ndarray
+    where: str = "a tensor"
 
     @property
     def shape(self) -> tuple[int, ...]:
