@@ -1,5 +1,6 @@
 """Prompt formats: from files and from bundles, every field of the right type or refused by name."""
 
+import contextlib
 import json
 import struct
 
@@ -148,6 +149,25 @@ def use(text: str) -> None:
         tokenizer.check_vocab(10_000)
     tokenizer.golden()
     tokenizer.decode(tokenizer.encode("abc é 🦙 </s>"))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("normalizer",), [""]),
+        (("model", "continuing_subword_prefix"), "é"),
+        (("model", "merges"), [["a", "b"], ["ab", "é"]]),
+    ],
+)
+def test_a_panic_of_the_library_is_an_error_like_any_other(place, value):
+    """Documents that make `tokenizers` 0.23 panic; a later one may refuse or bear them."""
+    document = json.loads(TEXT)
+    node = document
+    for key in place[:-1]:
+        node = node[key]
+    node[place[-1]] = value
+    with contextlib.suppress(FormatError):
+        use(json.dumps(document))
 
 
 JSON = st.recursive(

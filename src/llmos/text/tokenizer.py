@@ -1,11 +1,12 @@
 """Text to ids and back, through the `tokenizers` library."""
 
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from tokenizers import Tokenizer as _Tokenizer
 
-from llmos.core.errors import FormatError, UserError
+from llmos.core.errors import FormatError, LlmosError, UserError
 from llmos.text.byte_pieces import is_byte_piece, mend
 from llmos.text.prompt_format import GOLDEN_TEXTS, PromptFormat
 
@@ -17,10 +18,8 @@ class Tokenizer:
 
     def __init__(self, format: PromptFormat, where: str = "tokenizer.json"):
         self.format, self._where = format, where
-        try:
+        with _failures(where, "is no tokenizer"):
             self._tokenizer = _Tokenizer.from_str(format.tokenizer)
-        except Exception as error:  # the library raises bare Exception for whatever it cannot parse
-            raise FormatError(where, f"is no tokenizer: {error}") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         added = self._tokenizer.get_added_tokens_decoder()
@@ -50,10 +49,8 @@ class Tokenizer:
             text.encode()
         except UnicodeEncodeError as error:
             raise UserError(f"the text is not Unicode: half of a surrogate pair at character {error.start}") from error
-        try:
+        with _failures(self._where, "cannot encode"):
             ids = self._tokenizer.encode(text, add_special_tokens=special).ids
-        except Exception as error:  # as above: the library knows no other
-            raise FormatError(self._where, f"cannot encode: {error}") from error
         bos = self.format.bos_id
         if special and self.format.add_bos and bos is not None and (not ids or ids[0] != bos):
             ids = [bos, *ids]
@@ -61,13 +58,14 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
         """The text of ids; bytes that are no whole character come out as U+FFFD, ids that do not exist as nothing."""
-        try:
-            if self._byte_ids.isdisjoint(ids):
-                return self._tokenizer.decode(list(ids), skip_special_tokens=skip_special)
-            tokens = [self._tokenizer.id_to_token(id) for id in ids if not (skip_special and id in self._special)]
-        except (OverflowError, TypeError) as error:
-            raise UserError(f"token ids are whole numbers from 0 to 2**32 - 1: {error}") from error
-        return self._tokenizer.decoder.decode(mend([token for token in tokens if token is not None]))
+        with _failures(self._where, "cannot decode"):
+            try:
+                if self._byte_ids.isdisjoint(ids):
+                    return self._tokenizer.decode(list(ids), skip_special_tokens=skip_special)
+                tokens = [self._tokenizer.id_to_token(id) for id in ids if not (skip_special and id in self._special)]
+            except (OverflowError, TypeError) as error:
+                raise UserError(f"token ids are whole numbers from 0 to 2**32 - 1: {error}") from error
+            return self._tokenizer.decoder.decode(mend([token for token in tokens if token is not None]))
 
     def golden(self) -> list[dict]:
         """Ids of the fixed text set."""
@@ -91,3 +89,20 @@ class Tokenizer:
         if decoder is None or decoder.decode(["<0x41>"]) != "A":
             return set()
         return {id for token, id in self._tokenizer.get_vocab().items() if is_byte_piece(token)}
+
+
+@contextmanager
+def _failures(where: str, what: str) -> Iterator[None]:
+    """Turn failures of the library into FormatError.
+
+    It raises bare Exception for what it foresees. A panic of its Rust code, which damaged tokenizers cause, comes as a class
+    that derives from BaseException and cannot be imported.
+    """
+    try:
+        yield
+    except LlmosError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise FormatError(where, f"{what}: {error}") from error
