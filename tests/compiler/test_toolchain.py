@@ -1,8 +1,10 @@
 """The toolchain: what goes wrong is said, and nothing half-made stays."""
 
+from pathlib import Path
+
 import pytest
 
-from llmos.compiler import TARGETS, build_shared
+from llmos.compiler import TARGETS, build_shared, toolchain
 from llmos.core.errors import LlmosError, ResourceError, UserError
 
 PORTABLE = TARGETS["portable"]
@@ -33,3 +35,20 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     source.write_text('extern "C" int f(void) { return 1; }\n')
     with pytest.raises(UserError, match="LLMOS_CACHE"):
         build_shared(source, tmp_path / "x.so", PORTABLE)
+
+
+def test_a_compiler_that_was_killed_is_no_defect_of_ours(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMOS_CC", "sh -c 'kill -9 $$'")
+    with pytest.raises(ResourceError, match="ended by signal 9"):
+        build_shared(tmp_path / "good.cc", tmp_path / "out" / "x.so", PORTABLE)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_compiler_that_hangs_is_ended_with_its_children(tmp_path, monkeypatch):
+    monkeypatch.setattr(toolchain, "_TIMEOUT_S", 0.5)
+    monkeypatch.setenv("LLMOS_CC", f"sh -c 'sleep 600 & echo $! > {tmp_path}/child; wait'")
+    with pytest.raises(ResourceError, match="did not finish"):
+        build_shared(tmp_path / "good.cc", tmp_path / "out" / "x.so", PORTABLE)
+    assert list((tmp_path / "out").iterdir()) == []
+    child = Path("/proc", (tmp_path / "child").read_text().strip(), "cmdline")
+    assert not child.exists() or child.read_bytes() == b""  # gone, or not yet buried

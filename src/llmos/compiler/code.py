@@ -1,6 +1,12 @@
-"""Code in the local cache, keyed by everything that shapes it: graph, passes, target, toolchain, kernels."""
+"""Code in the local cache, keyed by everything that shapes it: graph, passes, target, toolchain, kernels.
+
+A library ends with a seal, the SHA-256 of what comes before it: the loader does not look past the tables of an ELF file, and
+one file cannot disagree with itself as two could when processes compile at once. A library without its seal is damaged; the
+system would map it and die of it, so it is compiled again.
+"""
 
 import hashlib
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +15,12 @@ from llmos.compiler.graph import Graph
 from llmos.compiler.targets import Target
 from llmos.compiler.toolchain import FLAGS, build_shared, toolchain_id
 from llmos.core.env import environment
-from llmos.core.files import atomic_write
+from llmos.core.files import atomic_write, make_directory
+from llmos.core.log import get_logger
 
 __all__ = ["code_key", "compile_code"]
+
+_SEAL = b"llmos code, sha256:"
 
 
 def code_key(graph: Graph, target: Target, kernels_hash: str) -> str:
@@ -34,12 +43,34 @@ def compile_code(
     """
     folder = environment().cache / "code"
     library = folder / f"{code_key(graph, target, kernels_hash)}.so"
-    if library.exists():
+    if _is_whole(library):
         return library
     if progress:
         progress(f"compiling for {target.name}")
     source = library.with_suffix(".cc")
     with atomic_write(source) as file:
         file.write(emit(graph).encode())
-    build_shared(source, library, target, include=(include,))
+    with tempfile.TemporaryDirectory(dir=make_directory(folder), prefix=f".{library.name}.") as scratch:
+        built = Path(scratch) / "code.so"
+        build_shared(source, built, target, include=(include,))
+        code = built.read_bytes()
+    with atomic_write(library) as file:
+        file.write(code + _seal(code))
     return library
+
+
+def _seal(code: bytes) -> bytes:
+    return _SEAL + hashlib.sha256(code).digest()
+
+
+def _is_whole(library: Path) -> bool:
+    """Whether the library is there and is what was once written."""
+    try:
+        data = library.read_bytes()
+    except OSError:
+        return False
+    code = data[: -len(_seal(b""))]
+    if data == code + _seal(code):
+        return True
+    get_logger("compiler").debug("%s is damaged: compiling again", library)
+    return False

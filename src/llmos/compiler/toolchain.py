@@ -4,9 +4,11 @@ The package's compiler needs no system headers, compiler or linker. It keeps its
 unwritable home is no obstacle; the first use of a target builds its start-up code (seconds), later ones do not.
 """
 
+import contextlib
 import importlib.util
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -64,11 +66,11 @@ def build_shared(source: Path, out: Path, target: Target, *, include: tuple[Path
     variables = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(cache), "ZIG_LOCAL_CACHE_DIR": str(cache / "local")}
     get_logger("compiler").debug("%s", shlex.join(command))
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_TIMEOUT_S, env=variables, stdin=subprocess.DEVNULL
-        )
-        if done.returncode != 0:
-            raise _refused(done.stderr, out)
+        code, words = _run(command, variables)
+        if code < 0:
+            raise ResourceError(f"the C++ compiler was ended by signal {-code}: the machine may be short of memory")
+        if code > 0:
+            raise _refused(words, out)
         os.replace(temporary, out)
     except FileNotFoundError as error:
         raise _missing() from error
@@ -78,6 +80,28 @@ def build_shared(source: Path, out: Path, target: Target, *, include: tuple[Path
         ) from error
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def _run(command: list[str], variables: dict[str, str]) -> tuple[int, str]:
+    """Exit code and stderr of a compiler. Whatever ends the wait ends the compiler too, with the processes that it started."""
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=variables,
+        process_group=0,
+    )
+    try:
+        _, words = process.communicate(timeout=_TIMEOUT_S)
+        return process.returncode, words
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):  # it may have ended just now
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()  # ends when nobody holds the pipe any more, so that nobody writes any more
+        raise
 
 
 def _compiler(target: Target) -> list[str]:
