@@ -1,14 +1,18 @@
-"""The ctypes mirror has the sizes and offsets of the header."""
+"""The ctypes mirror has the sizes, offsets and constants of the header."""
 
 import ctypes
+import os
+import re
 import subprocess
 import sys
 
 import pytest
 
+from llmos.core.env import environment
 from llmos.native import include_dir
 from llmos.runtime import abi
 
+HEADER = include_dir() / "llmos" / "step.h"
 PAIRS = (("LlmosModel", abi.Model), ("LlmosStep", abi.Step), ("LlmosSampling", abi.Sampling))
 
 
@@ -23,10 +27,20 @@ def test_mirror_equals_header(tmp_path):
     source.write_text(f'#include <stdio.h>\n#include "llmos/step.h"\nint main(void) {{ {body} return 0; }}\n')
     program = tmp_path / "layout"
     command = [sys.executable, "-m", "ziglang", "cc", f"-I{include_dir()}", str(source), "-o", str(program)]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    cache = environment().cache / "toolchain"
+    variables = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(cache), "ZIG_LOCAL_CACHE_DIR": str(cache / "local")}
+    subprocess.run(command, check=True, capture_output=True, timeout=300, env=variables)
     printed = subprocess.run([str(program)], check=True, capture_output=True, text=True, timeout=60).stdout
     expected = []
     for name, mirror in PAIRS:
         expected.append(f"{name} {ctypes.sizeof(mirror)}")
         expected += [f"{name}.{f[0]} {getattr(mirror, f[0]).offset}" for f in mirror._fields_]
     assert printed.split("\n")[:-1] == expected
+
+
+def test_constants_equal_those_of_the_header():
+    defined = dict(re.findall(r"#define LLMOS_(\w+) \(?(-?\d+)", HEADER.read_text()))
+    mirrored = {"ABI_VERSION": abi.ABI_VERSION, "PAGE_TOKENS": abi.PAGE_TOKENS, "NO_TOKEN": abi.NO_TOKEN}
+    assert {name: int(value) for name, value in defined.items()} == mirrored
+    statuses = dict(re.findall(r"LLMOS_(\w+) = (\d+)", HEADER.read_text()))
+    assert {int(value) for value in statuses.values()} == {0, *abi.STATUS}

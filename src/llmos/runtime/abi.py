@@ -3,10 +3,13 @@
 import ctypes
 from ctypes import POINTER, Structure, c_float, c_int32, c_uint8, c_uint32, c_uint64, c_void_p
 
-__all__ = ["ABI_VERSION", "PAGE_TOKENS", "STATUS", "Model", "Sampling", "Step", "address", "load_library"]
+from llmos.core.errors import UserError
+
+__all__ = ["ABI_VERSION", "NO_TOKEN", "PAGE_TOKENS", "STATUS", "Model", "Sampling", "Step", "address", "load_library"]
 
 ABI_VERSION = 1
 PAGE_TOKENS = 32
+NO_TOKEN = -1
 STATUS = {
     1: "the library was built for another version of the step ABI",
     2: "a token id is outside the vocabulary",
@@ -90,8 +93,14 @@ class Step(Structure):
 
 
 def load_library(path: str) -> ctypes.CDLL:
-    """A compiled model's library with its functions declared."""
-    library = ctypes.CDLL(path)
+    """A compiled model's library with its functions declared. Raises UserError where the system does not load it."""
+    try:
+        library = ctypes.CDLL(path)
+    except OSError as error:
+        raise UserError(
+            f"compiled code cannot be loaded: {error}; where its folder may not hold programs (mounted noexec), set "
+            f"LLMOS_CACHE to one that may"
+        ) from error
     library.llmos_abi_version.restype = c_uint32
     library.llmos_weights_bytes.restype = c_uint64
     library.llmos_page_bytes.restype = c_uint64

@@ -63,11 +63,14 @@ class Batch:
 
 @dataclass
 class Result:
-    """Per output: drawn id, its log-probability, the log-probability of the id to score, the best alternatives, the scores."""
+    """Per output: drawn id, its log-probability, the log-probability of the id to score, the best alternatives, the scores.
 
-    sampled: list[int]
+    An id or a score is None where the model's scores are no distribution (NaN, infinite): that row is lost, others are not.
+    """
+
+    sampled: list[int | None]
     logprobs: list[float] | None = None
-    scores: list[float] | None = None
+    scores: list[float | None] | None = None
     top: list[list[tuple[int, float]]] | None = None
     logits: np.ndarray | None = None
 
@@ -197,9 +200,11 @@ class NativeExecutor:
         if status:
             raise LlmosError(f"the step was refused (status {status}): {abi.STATUS.get(status, 'unknown')}")
         return Result(
-            sampled=self._sampled[: len(outputs)].tolist() if draws else [],
+            sampled=[None if id == abi.NO_TOKEN else id for id in self._sampled[: len(outputs)].tolist()]
+            if draws
+            else [],
             logprobs=self._logprobs[0, : len(outputs)].tolist() if draws and batch.want_logprobs else None,
-            scores=self._logprobs[1, : len(outputs)].tolist() if scores else None,
+            scores=[None if x != x else x for x in self._logprobs[1, : len(outputs)].tolist()] if scores else None,
             top=_pairs(top_ids, top_logprobs) if batch.n_top else None,
             logits=logits,
         )

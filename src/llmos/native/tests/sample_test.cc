@@ -19,7 +19,7 @@ struct Rows {
   Array<int32_t> sampled;
   Array<float> logprob;
   LlmosStep step{};
-  explicit Rows(int rows) : n(rows), logits((size_t)rows * RoundUp(V, 16)), scratch(rows * SeenBytes<V>()), sampled(rows), logprob(rows) {
+  explicit Rows(int rows) : n(rows), logits((size_t)rows * RoundUp(V, 16)), scratch(rows * DrawBytes<V>()), sampled(rows), logprob(rows) {
     step.n_outputs = n;
   }
   float* row(int o) { return logits + (size_t)o * RoundUp(V, 16); }
@@ -192,6 +192,74 @@ TEST(penalties_and_bias) {
   EXPECT(Near(rows.logprob[0], raw[best] - log(sum), 1e-5), "%g", rows.logprob[0]);
 }
 
+TEST(a_huge_bias_leaves_the_log_probability_exact) {
+  constexpr int V = 37;
+  Rows<V> rows(2);
+  Random random(5);
+  float raw[2][V];
+  const int32_t id = 11;
+  LlmosSampling p[2] = {Plain(), Plain()};
+  for (int o = 0; o < 2; ++o) {
+    for (int i = 0; i < V; ++i) rows.row(o)[i] = raw[o][i] = random.Float(3);
+    static const float bias[2] = {1e30f, 100.0f};
+    p[o].bias_ids = &id;
+    p[o].bias_values = &bias[o];
+    p[o].n_bias = 1;
+  }
+  rows.step.sampling = p;
+  rows.step.sampled = rows.sampled;
+  rows.step.sampled_logprob = rows.logprob;
+  rows.Run(2);
+  for (int o = 0; o < 2; ++o) {
+    double sum = 0;
+    for (float x : raw[o]) sum += exp((double)x);
+    EXPECT(rows.sampled[o] == id);
+    EXPECT(Near(rows.logprob[o], raw[o][id] - log(sum), 1e-6), "%.9g, want %.9g", rows.logprob[o], raw[o][id] - log(sum));
+  }
+}
+
+// Scores that are no distribution, beside a row that is one.
+template <int V>
+static void NothingToDraw(float fill, float odd) {
+  Rows<V> rows(2);
+  Array<float> scores(2), top_logprobs(2);
+  Array<int32_t> top_ids(2);
+  const int32_t ids[2] = {0, 0};
+  LlmosSampling p[2] = {Plain(), Plain()};
+  rows.step.sampling = p;
+  rows.step.sampled = rows.sampled;
+  rows.step.sampled_logprob = rows.logprob;
+  rows.step.score_ids = ids;
+  rows.step.score_logprobs = scores;
+  rows.step.n_top = 1;
+  rows.step.top_ids = top_ids;
+  rows.step.top_logprobs = top_logprobs;
+  for (float temperature : Floats{0, 1}) {
+    p[0].temperature = p[1].temperature = temperature;
+    for (int i = 0; i < V; ++i) {
+      rows.row(0)[i] = i == V - 1 ? odd : fill;
+      rows.row(1)[i] = (float)i;
+    }
+    rows.Run(1);
+    EXPECT(rows.sampled[0] == LLMOS_NO_TOKEN, "V %d: %d of %g and %g", V, rows.sampled[0], fill, odd);
+    EXPECT(isnan(rows.logprob[0]) && isnan(scores[0]) && isnan(top_logprobs[0]));
+    EXPECT(rows.sampled[1] >= 0 && rows.sampled[1] < V && top_ids[1] == V - 1);
+    EXPECT(isfinite(rows.logprob[1]) && isfinite(scores[1]) && isfinite(top_logprobs[1]));
+  }
+}
+
+TEST(nothing_is_drawn_from_scores_that_are_no_distribution) {
+  const float inf = __builtin_inff();
+  for (float odd : Floats{NAN, inf})
+    for (float fill : Floats{NAN, inf, -inf, 1}) {
+      NothingToDraw<1>(fill, odd);
+      NothingToDraw<16>(fill, odd);
+      NothingToDraw<53>(fill, odd);
+    }
+  NothingToDraw<16>(NAN, 1);
+  NothingToDraw<16>(-inf, -inf);
+}
+
 template <int V>
 static void Scores() {
   constexpr int kRows = 3;
@@ -257,6 +325,9 @@ TEST(masked_ids_are_never_drawn) {
     EXPECT(rows.sampled[0] == 37);
     EXPECT(rows.sampled[1] == 1 || rows.sampled[1] == 2 || rows.sampled[1] == 69, "%d", rows.sampled[1]);
   }
+  mask[0][1] = 0;
+  rows.Run(1);
+  EXPECT(rows.sampled[0] == LLMOS_NO_TOKEN && rows.sampled[1] > 0, "%d", rows.sampled[0]);
 }
 
 int main() { return RunTests(); }

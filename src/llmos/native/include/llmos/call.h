@@ -14,9 +14,16 @@ constexpr uint64_t SeenBytes() {
   return RoundUp((kVocab + 7) / 8, 64);
 }
 
+// What drawing needs for each output row: the ids seen, then the model's own scores, kept while penalties change them. Pages
+// of memory behind the latter are touched only by rows that need them.
+template <int kVocab>
+constexpr uint64_t DrawBytes() {
+  return SeenBytes<kVocab>() + RoundUp(kVocab * sizeof(float), 64);
+}
+
 template <int kVocab>
 LLMOS_INLINE uint64_t WorkspaceBytes(int32_t max_tokens, int32_t max_outputs, uint64_t token_bytes, uint64_t output_bytes) {
-  return (uint64_t)max_tokens * token_bytes + (uint64_t)max_outputs * (output_bytes + SeenBytes<kVocab>());
+  return (uint64_t)max_tokens * token_bytes + (uint64_t)max_outputs * (output_bytes + DrawBytes<kVocab>());
 }
 
 struct Call {

@@ -4,6 +4,8 @@
 // limits of top-k and top-p are found by descending through the bytes of the scores' order-preserving integers: exact, a few
 // passes over the row, and sums always run in order of id. Ties at a limit go to the smaller id. The draw inverts the
 // cumulative distribution in order of id with a number in [0, 1) that is a hash of seed and counter.
+//
+// A row with a NaN, or whose largest score is not finite, is no distribution: nothing is drawn from it, and it says so.
 #pragma once
 #include "llmos/call.h"
 
@@ -33,6 +35,13 @@ LLMOS_INLINE int ArgMax(const float* x, int n) {
   for (int i = 1; i < n; ++i)
     if (Key(x[i]) > Key(x[best])) best = i;
   return best;
+}
+
+// Whether no score is NaN or plus infinity.
+LLMOS_INLINE bool Sound(const float* x, int n) {
+  int bad = 0;
+  for (int i = 0; i < n; ++i) bad |= !(x[i] < __builtin_inff());
+  return bad == 0;
 }
 
 // log of the sum of e^x over a row, by lanes and a fixed tree.
@@ -69,24 +78,6 @@ static inline void Penalise(float* x, const LlmosSampling& p, uint8_t* seen, siz
     }
   }
   for (int i = 0; i < p.n_bias; ++i) x[p.bias_ids[i]] += p.bias_values[i];
-}
-
-// The score that `Penalise` made `x` of: its steps in reverse for one id.
-static inline float Raw(float x, int id, const LlmosSampling& p) {
-  for (int i = p.n_bias - 1; i >= 0; --i)
-    if (p.bias_ids[i] == id) x -= p.bias_values[i];
-  bool in_history = false, in_continuation = false;
-  for (int i = 0; i < p.n_history; ++i) {
-    if (p.history[i] != id) continue;
-    in_history = true;
-    if (i >= p.n_prompt) {
-      x += p.frequency_penalty;
-      in_continuation = true;
-    }
-  }
-  if (in_continuation) x += p.presence_penalty;
-  if (in_history && p.repetition_penalty != 1.0f) x = x > 0 ? x * p.repetition_penalty : x / p.repetition_penalty;
-  return x;
 }
 
 // Which candidates remain: keys above `key`, and `ties` ids (the smallest) whose key equals it.
@@ -177,31 +168,46 @@ static inline void Top(const float* x, int n, double log_total, int n_top, int32
   }
 }
 
+// Draws a token from row o and changes its scores: mask and penalties. `log_total` normalises the row as the model gave it.
+template <int V>
+static inline void DrawRow(const Call& c, int o, float* x, double log_total) {
+  const LlmosStep& s = c.step;
+  const LlmosSampling& p = s.sampling[o];
+  uint8_t* seen = c.scratch + (size_t)o * DrawBytes<V>();
+  const float* raw = x;
+  if (s.logit_mask) {
+    const uint32_t* allowed = s.logit_mask + (size_t)o * ((V + 31) / 32);
+    for (int i = 0; i < V; ++i)
+      if (!(allowed[i / 32] >> (i % 32) & 1)) x[i] = -__builtin_inff();
+  }
+  if (p.repetition_penalty != 1.0f || p.presence_penalty != 0 || p.frequency_penalty != 0 || p.n_bias > 0) {
+    // Taking a penalty back would lose the bits that a large bias has pushed out.
+    if (s.sampled_logprob) raw = (const float*)memcpy(seen + SeenBytes<V>(), x, V * sizeof(float));
+    Penalise(x, p, seen, SeenBytes<V>());
+  }
+  const int id = Draw(x, V, p);
+  const bool possible = Key(x[id]) > Key(-__builtin_inff());
+  s.sampled[o] = possible ? id : LLMOS_NO_TOKEN;
+  if (s.sampled_logprob) s.sampled_logprob[o] = possible ? (float)((double)raw[id] - log_total) : __builtin_nanf("");
+}
+
 template <int V>
 void Outputs(Team& team, const Call& c, float* logits, int ld) {
   const LlmosStep& s = c.step;
   team.RunTiles(c.n_outputs, [&](int o) {
     float* x = logits + (size_t)o * ld;
     if (s.logits) memcpy(s.logits + (size_t)o * V, x, V * sizeof(float));
+    const bool sound = Sound(x, V);
     const bool normalise = s.n_top > 0 || (s.score_ids && s.score_ids[o] >= 0) || (s.sampling && s.sampled_logprob);
-    const double log_total = normalise ? LogSumExp(x, V, x[ArgMax(x, V)]) : 0;
+    const double log_total = !sound ? __builtin_nan("") : normalise ? LogSumExp(x, V, x[ArgMax(x, V)]) : 0;
     if (s.n_top > 0) Top(x, V, log_total, s.n_top, s.top_ids + (size_t)o * s.n_top, s.top_logprobs + (size_t)o * s.n_top);
     if (s.score_ids && s.score_ids[o] >= 0) s.score_logprobs[o] = (float)((double)x[s.score_ids[o]] - log_total);
     if (!s.sampling) return;
-    const LlmosSampling& p = s.sampling[o];
-    uint8_t* seen = c.scratch + (size_t)o * SeenBytes<V>();
-    const bool changed = p.repetition_penalty != 1.0f || p.presence_penalty != 0 || p.frequency_penalty != 0 || p.n_bias > 0;
-    if (s.logit_mask) {
-      const uint32_t* allowed = s.logit_mask + (size_t)o * ((V + 31) / 32);
-      for (int i = 0; i < V; ++i)
-        if (!(allowed[i / 32] >> (i % 32) & 1)) x[i] = -__builtin_inff();
-    }
-    if (changed) Penalise(x, p, seen, SeenBytes<V>());
-    const int id = Draw(x, V, p);
-    s.sampled[o] = id;
-    if (s.sampled_logprob) {
-      const float raw = changed ? Raw(x[id], id, p) : x[id];
-      s.sampled_logprob[o] = (float)((double)raw - log_total);
+    if (sound) {
+      DrawRow<V>(c, o, x, log_total);
+    } else {
+      s.sampled[o] = LLMOS_NO_TOKEN;
+      if (s.sampled_logprob) s.sampled_logprob[o] = __builtin_nanf("");
     }
   });
 }

@@ -14,6 +14,7 @@ extern "C" {
 
 #define LLMOS_ABI_VERSION 1
 #define LLMOS_PAGE_TOKENS 32  // positions in one KV page; attention splits at multiples of it
+#define LLMOS_NO_TOKEN (-1)   // drawn where the scores of a row are no distribution: NaN, or none that is finite and allowed
 
 enum LlmosStatus {
   LLMOS_OK = 0,
@@ -75,13 +76,13 @@ typedef struct LlmosStep {
   const int32_t* output_rows;     // [O] index into the batch
   float* logits;                  // [O][vocab], or NULL: not wanted
   const LlmosSampling* sampling;  // [O], or NULL: draw nothing
-  int32_t* sampled;               // [O], needed with sampling
+  int32_t* sampled;               // [O], needed with sampling; LLMOS_NO_TOKEN where there was nothing to draw from
   float* sampled_logprob;         // [O] log-probability of the drawn token in the model's own distribution, or NULL
   int32_t n_top;                  // alternatives wanted per output, 0 for none
   int32_t* top_ids;               // [O][n_top], most likely first, ties to the smallest id
   float* top_logprobs;            // [O][n_top]
   const int32_t* score_ids;       // [O] ids to score, or NULL; negative: skip
-  float* score_logprobs;          // [O]
+  float* score_logprobs;          // [O] NaN where the scores are no distribution
   const uint32_t* logit_mask;     // [O][(vocab + 31) / 32] bit set = allowed, or NULL: all allowed
   const void* adapters;           // reserved for low-rank adapters per token; must be NULL in version 1
   const void* collectives;        // reserved for tensor-parallel groups; must be NULL in version 1
