@@ -1,46 +1,58 @@
-"""Continuous batching over paged memory: one step takes decode tokens of running sequences and chunks of prompts.
+"""Continuous batching over paged memory: what is asked for, what has come of it, and one step after another.
 
-Decoding goes first, so that a long prompt does not stall those who are talking; prompts fill what is left of the step. When
-pages run out the youngest sequence of the lowest priority gives its pages back and is computed again later: by rule 3
+Who computes what in a step is the scheduler's affair. A sequence that loses its pages is computed again later: by rule 3
 (deterministic by construction) it continues with the same bytes. Several threads may wait for sequences at once; whoever
 waits drives the steps, and all sequences advance in each.
+
+An interrupt may come between any two instructions. Changes are therefore made between two marks; whoever finds a change begun
+and not ended forgets all keys and values and has them computed again, which rule 3 makes safe. What a sequence has said is
+never taken back: an id is appended after everything that belongs to it, and a sequence is marked as finished before its pages
+are freed.
 """
 
 import threading
 
-from llmos.core.errors import ResourceError, UserError
+from llmos.core.errors import LlmosError, ResourceError, UserError
+from llmos.core.log import get_logger
 from llmos.runtime.abi import PAGE_TOKENS
 from llmos.runtime.executor import Batch, Executor, Output, Result
 from llmos.runtime.pages import PagePool
-from llmos.runtime.sequence import Process, Request, Sequence
+from llmos.runtime.scheduler import Scheduler, Share
+from llmos.runtime.sequence import FinishReason, Process, Request, Sequence
 
 __all__ = ["Engine"]
 
 
 class Engine:
-    """Schedules sequences on an executor. chunk_tokens: most tokens of one sequence in a step; share_prefixes: reuse pages."""
+    """Runs sequences on an executor. chunk_tokens: most tokens of one sequence in a step; share_prefixes: reuse pages."""
 
     def __init__(self, executor: Executor, *, chunk_tokens: int | None = None, share_prefixes: bool = True):
         self.executor = executor
         self.chunk_tokens = min(chunk_tokens or executor.max_tokens, executor.max_tokens)
-        self.pool = PagePool(executor.n_pages, share=share_prefixes)
-        self._active: list[Sequence] = []
+        self.share_prefixes = share_prefixes
+        self._active: list[Sequence] = []  # in order of standing
         self._lock = threading.Lock()
+        self._changing = False
+        self._empty_pool()
 
     def submit(self, request: Request) -> Sequence:
         """Queue a request. Raises UserError for ids that the model does not have or a prompt that cannot fit."""
         self._check(request)
         sequence = Sequence(request)
         with self._lock:
+            self._begin()
             if request.max_tokens == 0 and not request.score:
                 self._finish(sequence, "length")
             else:
-                self._active.append(sequence)
-                self._active.sort(key=lambda s: (s.request.priority, s.id))
+                self._active = sorted([*self._active, sequence], key=lambda s: s.standing)
+            self._end()
         return sequence
 
     def step(self) -> bool:
-        """Advance every sequence that fits into one step. False when there was nothing to do."""
+        """Advance every sequence that fits into one step. False when there was nothing to do.
+
+        Where the executor fails, the sequences of that step end with its error, and the next step goes on without them.
+        """
         with self._lock:
             return self._step()
 
@@ -56,26 +68,32 @@ class Engine:
     def cancel(self, sequence: Sequence) -> None:
         """Stop a sequence and free its pages. Does nothing to one that has finished."""
         with self._lock:
+            self._begin()
             if sequence.state != "finished":
-                self._active.remove(sequence)
                 self._finish(sequence, "cancelled")
+            self._end()
 
     def close(self) -> None:
         """Cancel what runs and close the executor, between two steps."""
         with self._lock:
-            for sequence in list(self._active):
-                self._active.remove(sequence)
+            self._begin()
+            for sequence in self._active:
                 self._finish(sequence, "cancelled")
+            self._end()
             self.executor.close()
 
     def processes(self) -> list[Process]:
         """The sequences that are not finished."""
         with self._lock:
+            self._begin()
+            self._end()
             return [sequence.describe() for sequence in self._active]
 
     def check(self) -> None:
         """Assert that no page is lost or shared by mistake."""
         with self._lock:
+            self._begin()
+            self._end()
             self.pool.check([sequence.pages for sequence in self._active])
 
     @staticmethod
@@ -99,77 +117,72 @@ class Engine:
                 f"shorten it to {self.pool.n_pages * PAGE_TOKENS} tokens or load the model with more pages"
             )
 
+    def _begin(self) -> None:
+        """Mark that a change begins. Puts things in order first where an earlier one did not end."""
+        if self._changing:
+            self._restore()
+        self._changing = True
+
+    def _end(self) -> None:
+        """Mark that a change is complete, and let go of what has finished."""
+        if any(s.state == "finished" for s in self._active):
+            self._active = [s for s in self._active if s.state != "finished"]
+        self._changing = False
+
+    def _restore(self) -> None:
+        """From any state between two marks to one in which everything is still to be computed."""
+        self._empty_pool()
+        for sequence in self._active:
+            n = len(sequence.generated)
+            del sequence.logprobs[n:], sequence.top[n:]
+            if sequence.state == "finished":
+                sequence.pages = []
+            else:
+                sequence.forget()
+                self._finish_if_ended(sequence)
+        get_logger("runtime").debug("a step was interrupted: %d sequences are computed again", len(self._active))
+
+    def _empty_pool(self) -> None:
+        self.pool = PagePool(self.executor.n_pages, share=self.share_prefixes)
+        self._scheduler = Scheduler(self.executor, self.pool, self.chunk_tokens)
+
     def _step(self) -> bool:
-        batch, plan = Batch(), []
-        for sequence in self._order():
-            n = self._room(sequence, batch)
-            if n > 0 and sequence.state != "finished" and self._give_pages(sequence, n, plan):
-                self._add(batch, sequence, n)
-                plan.append((sequence, n))
-        if not plan:
-            assert not any(s.n_pending == 0 for s in self._active), (
-                "a sequence has nothing left to compute and is not finished"
-            )
-            return bool(self._active)
-        result = self.executor.step(batch)
-        drawn = 0
-        for sequence, n in plan:
-            drawn = self._advance(sequence, n, result, drawn)
-        return True
+        self._begin()
+        before = len(self._active)
+        shares = self._scheduler.plan(self._active)
+        for sequence in self._active:
+            if sequence.error is not None:
+                self._finish(sequence, "error")
+        self._end()
+        assert shares or not before or len(self._active) < before, f"none of {before} sequences can be computed"
+        if shares:
+            self._compute(shares)
+        return before > 0
 
-    def _order(self) -> list[Sequence]:
-        """Those that decode first, then prompts, each by priority and age."""
-        return sorted(self._active, key=lambda s: (s.n_computed == 0 or s.n_pending > 1, s.request.priority, s.id))
+    def _compute(self, shares: list[Share]) -> None:
+        """Run the shares and apply the results. An interrupt before those arrive has changed nothing."""
+        try:
+            result = self.executor.step(self._batch(shares))
+        except Exception as error:  # the outer loop of requests: the error belongs to those that were computed
+            get_logger("runtime").debug("a step failed", exc_info=True)
+            self._begin()
+            for sequence, _ in shares:
+                self._fail(sequence, error)
+            self._end()
+            return
+        self._begin()
+        at = 0
+        for sequence, n in shares:
+            n_outputs = sequence.n_outputs(n)
+            self._advance(sequence, n, result, range(at, at + n_outputs))
+            at += n_outputs
+        self._end()
 
-    def _room(self, sequence: Sequence, batch: Batch) -> int:
-        """Tokens of the sequence that still fit into the step."""
-        if sequence.state == "waiting" and not sequence.pages and not sequence.request.score:
-            sequence.pages = self.pool.match(sequence.ids)
-            sequence.n_computed = sequence.n_cached = len(sequence.pages) * PAGE_TOKENS
-        n = min(sequence.n_pending, self.chunk_tokens, self.executor.max_tokens - len(batch.token_ids))
-        outputs_left = self.executor.max_outputs - len(batch.outputs)
-        if sequence.request.score:
-            return min(n, outputs_left)
-        return n if outputs_left > 0 else min(n, sequence.n_pending - 1)
-
-    def _give_pages(self, sequence: Sequence, n: int, plan: list[tuple[Sequence, int]]) -> bool:
-        """Pages for n more tokens, taken from others of lower standing if need be. False: not in this step."""
-        needed = -(-(sequence.n_computed + n) // PAGE_TOKENS)
-        while len(sequence.pages) < needed:
-            page = self.pool.allocate()
-            if page is not None:
-                sequence.pages.append(page)
-            elif not self._preempt(sequence, {s.id for s, _ in plan}):
-                return False
-        return True
-
-    def _preempt(self, sequence: Sequence, planned: set[int]) -> bool:
-        """Take the pages of the sequence of lowest standing below this one. With nobody else holding any, it cannot go on."""
-        holders = [s for s in self._active if s.pages and s is not sequence]
-        victims = [
-            s
-            for s in holders
-            if s.id not in planned and (s.request.priority, s.id) > (sequence.request.priority, sequence.id)
-        ]
-        if victims:
-            self._reset(victims[-1])
-            return True
-        if not holders:
-            n_tokens = self.pool.n_pages * PAGE_TOKENS
-            sequence.error = ResourceError(
-                f"all {self.pool.n_pages} KV pages ({n_tokens} tokens) are used by this sequence alone: load with a larger context"
-            )
-            self._active.remove(sequence)
-            self._finish(sequence, "error")
-        elif sequence.pages:
-            self._reset(sequence)  # an older one needs them; come back when it is done
-        return False
-
-    def _reset(self, sequence: Sequence) -> None:
-        self.pool.release(sequence.pages)
-        sequence.pages, sequence.n_computed, sequence.state = [], 0, "waiting"
-        if sequence.request.score:
-            sequence.scores = [None]
+    def _batch(self, shares: list[Share]) -> Batch:
+        batch = Batch()
+        for sequence, n in shares:
+            self._add(batch, sequence, n)
+        return batch
 
     def _add(self, batch: Batch, sequence: Sequence, n: int) -> None:
         start, request = sequence.n_computed, sequence.request
@@ -187,39 +200,63 @@ class Engine:
             batch.n_top = max(batch.n_top, request.n_top)
             batch.want_logprobs |= request.logprobs
 
-    def _advance(self, sequence: Sequence, n: int, result: Result, drawn: int) -> int:
-        """Take the results of one sequence, whose outputs begin at `drawn`. Returns where the next one's begin."""
+    def _advance(self, sequence: Sequence, n: int, result: Result, outputs: range) -> None:
+        """Take the results of one sequence, whose output rows are given."""
         first_full = sequence.n_computed // PAGE_TOKENS
-        start, sequence.n_computed, sequence.state = sequence.n_computed, sequence.n_computed + n, "running"
+        sequence.n_computed, sequence.state = sequence.n_computed + n, "running"
+        take = self._take_score if sequence.request.score else self._take_token
+        if not all(take(sequence, result, i) for i in outputs):
+            self._fail(sequence, _no_numbers(sequence))
+            return
         self.pool.publish(sequence.ids, sequence.pages[: sequence.n_computed // PAGE_TOKENS], first_full)
-        if sequence.request.score:
-            count = min(n, len(sequence.ids) - start - 1)
-            sequence.scores += result.scores[drawn : drawn + count] if count else []
-            if sequence.n_pending == 0:
-                self._active.remove(sequence)
-                self._finish(sequence, "stop")
-            return drawn + count
-        if sequence.n_pending > 0:
-            return drawn
-        self._take_token(sequence, result, drawn)
-        return drawn + 1
+        self._finish_if_ended(sequence)
 
-    def _take_token(self, sequence: Sequence, result: Result, i: int) -> None:
+    def _take_score(self, sequence: Sequence, result: Result, i: int) -> bool:
+        """False where the row held no numbers."""
+        assert result.scores is not None, "scores were asked for"
+        score = result.scores[i]
+        if score is not None:
+            sequence.scores.append(score)
+        return score is not None
+
+    def _take_token(self, sequence: Sequence, result: Result, i: int) -> bool:
+        """False where the row held no numbers."""
         request, id = sequence.request, result.sampled[i]
-        sequence.ids.append(id)
+        if id is None:
+            return False
         if request.logprobs and result.logprobs is not None:
             sequence.logprobs.append(result.logprobs[i])
         if request.n_top and result.top is not None:
             sequence.top.append(result.top[i][: request.n_top])
-        reason = None
-        if id in request.stop_ids:
-            reason = "stop"
-        elif len(sequence.ids) - sequence.n_prompt >= request.max_tokens or len(sequence.ids) >= self.executor.context:
-            reason = "length"
-        if reason:
-            self._active.remove(sequence)
-            self._finish(sequence, reason)
+        sequence.ids.append(id)
+        return True
 
-    def _finish(self, sequence: Sequence, reason: str) -> None:
+    def _finish_if_ended(self, sequence: Sequence) -> None:
+        request, n_generated = sequence.request, len(sequence.ids) - sequence.n_prompt
+        if request.score:
+            if sequence.n_pending == 0:
+                self._finish(sequence, "stop")
+        elif n_generated > 0:
+            if sequence.ids[-1] in request.stop_ids:
+                self._finish(sequence, "stop")
+            elif n_generated >= request.max_tokens or len(sequence.ids) >= self.executor.context:
+                self._finish(sequence, "length")
+
+    def _fail(self, sequence: Sequence, error: Exception) -> None:
+        if sequence.state != "finished":
+            sequence.error = error
+            self._finish(sequence, "error")
+
+    def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
+        sequence.finish_reason = reason
+        sequence.state = "finished"
         self.pool.release(sequence.pages)
-        sequence.pages, sequence.state, sequence.finish_reason = [], "finished", reason
+        sequence.pages = []
+
+
+def _no_numbers(sequence: Sequence) -> LlmosError:
+    position = len(sequence.scores) if sequence.request.score else len(sequence.ids)
+    return LlmosError(
+        f"the model gave no numbers for position {position} (NaN or infinity): its weights may be damaged, or its values "
+        f"overflow; check the files it was loaded from, or load it with weights='float32'"
+    )

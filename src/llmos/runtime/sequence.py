@@ -7,7 +7,9 @@ from typing import Literal
 
 from llmos.runtime.executor import SamplingParameters
 
-__all__ = ["Process", "Request", "Sequence"]
+__all__ = ["FinishReason", "Process", "Request", "Sequence"]
+
+FinishReason = Literal["stop", "length", "cancelled", "error"]
 
 _numbers = itertools.count(1)
 
@@ -48,7 +50,7 @@ class Sequence:
     request: Request
     id: int = field(default_factory=lambda: next(_numbers))
     state: Literal["waiting", "running", "finished"] = "waiting"
-    finish_reason: Literal["stop", "length", "cancelled", "error"] | None = None
+    finish_reason: FinishReason | None = None
     error: Exception | None = None
     ids: list[int] = field(default_factory=list)
     n_computed: int = 0
@@ -76,6 +78,28 @@ class Sequence:
     def n_pending(self) -> int:
         """Tokens to be computed before the next one can be drawn."""
         return len(self.ids) - self.n_computed
+
+    @property
+    def standing(self) -> tuple[int, int]:
+        """Smaller is more important: by priority, then by age."""
+        return self.request.priority, self.id
+
+    @property
+    def decodes(self) -> bool:
+        """Whether it is past its prompt and takes one token a step."""
+        return self.n_computed > 0 and self.n_pending == 1
+
+    def n_outputs(self, n: int) -> int:
+        """Output rows that computing its next n tokens takes."""
+        if self.request.score:
+            return min(n, self.n_pending - 1)
+        return int(n == self.n_pending)
+
+    def forget(self) -> None:
+        """Back to the beginning, holding no pages: everything is computed again, and drawn ids stay."""
+        self.pages, self.n_computed, self.state = [], 0, "waiting"
+        if self.request.score:
+            self.scores = [None]
 
     def describe(self) -> Process:
         return Process(

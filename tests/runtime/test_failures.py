@@ -1,0 +1,119 @@
+"""What fails takes nobody with it: a step, a model that gives no numbers, a library that cannot be loaded."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from llmos.core.errors import LlmosError, ResourceError, UserError
+from llmos.models import shapes, spec_from_config
+from llmos.runtime import Engine, NativeExecutor, Request, SamplingParameters
+from llmos.runtime.abi import load_library
+from llmos.weights import Tensor
+from tests.tiny_programs import CONFIG, program, random_program
+
+pytestmark = pytest.mark.toolchain
+POISON = 5
+
+
+class Failing:
+    """An executor whose step fails while the batch holds a token."""
+
+    def __init__(self, executor: NativeExecutor, token: int):
+        self._executor, self._token = executor, token
+
+    def __getattr__(self, name):
+        return getattr(self._executor, name)
+
+    def step(self, batch):
+        if self._token in batch.token_ids:
+            raise ResourceError("out of something")
+        return self._executor.step(batch)
+
+
+def poisoned(table: str, value: float) -> NativeExecutor:
+    """A model in which the row POISON of one of its two tables is damaged."""
+    spec = spec_from_config({**CONFIG, "tie_word_embeddings": False})
+    rng = np.random.default_rng(0)
+    w = {n: Tensor("float32", rng.normal(0.1, 0.3, s).astype(np.float32)) for n, s in shapes(spec).items()}
+    w[table].data[POISON] = value
+    return NativeExecutor(program(spec, w, "float32", "float32", None), threads=2, n_pages=16)
+
+
+def test_a_failed_step_ends_those_that_were_in_it_and_every_waiter_hears_why():
+    executor = NativeExecutor(random_program("int8", "int8"), threads=1, n_pages=16)
+    engine = Engine(Failing(executor, 7))
+    bad = [engine.submit(Request(ids=(1, 2, 7))), engine.submit(Request(ids=(3, 4)))]
+    heard = []
+
+    def wait(sequence):
+        with pytest.raises(ResourceError, match="out of something"):
+            engine.wait(sequence)
+        heard.append(sequence)
+
+    threads = [threading.Thread(target=wait, args=(sequence,)) for sequence in bad]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert set(map(id, heard)) == set(map(id, bad))
+    assert [sequence.finish_reason for sequence in bad] == ["error", "error"]
+    engine.check()
+    assert engine.pool.n_available == 16
+    good = engine.submit(Request(ids=(3, 4), max_tokens=3))
+    engine.wait(good)
+    assert len(good.generated) == 3
+    executor.close()
+
+
+def test_a_sequence_whose_scores_are_no_numbers_ends_with_an_error_and_its_neighbours_go_on():
+    executor = poisoned("embed", np.nan)
+    engine = Engine(executor)
+    neighbours = [Request(ids=(1, 2, 3), max_tokens=8, logprobs=True), Request(ids=(9, 8, 7), score=True)]
+    expected = []
+    for request in neighbours:
+        sequence = engine.submit(request)
+        engine.wait(sequence)
+        expected.append((sequence.generated, sequence.scores))
+    bad = [engine.submit(Request(ids=(1, POISON, 3), score=score)) for score in (False, True)]
+    good = [engine.submit(request) for request in neighbours]
+    for sequence in bad:
+        with pytest.raises(LlmosError, match=r"no numbers for position [23] "):
+            engine.wait(sequence)
+        assert sequence.finish_reason == "error"
+        assert sequence.generated == []
+    for sequence, values in zip(good, expected, strict=True):
+        engine.wait(sequence)
+        assert (sequence.generated, sequence.scores) == values
+    engine.check()
+    assert engine.pool.n_available == 16
+    executor.close()
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_scores_that_overflow_are_no_numbers(temperature):
+    executor = poisoned("head", np.inf)
+    engine = Engine(executor)
+    sequence = engine.submit(Request(ids=(1, 2), sampling=SamplingParameters(temperature=temperature)))
+    with pytest.raises(LlmosError, match="no numbers for position 2 "):
+        engine.wait(sequence)
+    executor.close()
+
+
+def test_a_closed_executor_is_said_to_everyone_who_asks():
+    executor = NativeExecutor(random_program("int8", "int8"), threads=1, n_pages=4)
+    engine = Engine(executor)
+    running = engine.submit(Request(ids=(1, 2)))
+    engine.step()
+    engine.close()
+    assert running.finish_reason == "cancelled"
+    for _ in range(2):
+        with pytest.raises(UserError, match="closed"):
+            engine.wait(engine.submit(Request(ids=(1, 2))))
+    assert engine.processes() == []
+
+
+def test_a_library_that_the_system_does_not_load_is_an_error_with_a_remedy(tmp_path):
+    (tmp_path / "x.so").write_text("not a library")
+    with pytest.raises(UserError, match="LLMOS_CACHE"):
+        load_library(str(tmp_path / "x.so"))
