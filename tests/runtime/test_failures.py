@@ -1,6 +1,8 @@
 """What fails takes nobody with it: a step, a model that gives no numbers, a library that cannot be loaded."""
 
+import gc
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,3 +119,16 @@ def test_a_library_that_the_system_does_not_load_is_an_error_with_a_remedy(tmp_p
     (tmp_path / "x.so").write_text("not a library")
     with pytest.raises(UserError, match="LLMOS_CACHE"):
         load_library(str(tmp_path / "x.so"))
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_an_executor_that_is_closed_or_dropped_leaves_no_threads(closed):
+    before = len(list(Path("/proc/self/task").iterdir()))
+    executor = NativeExecutor(random_program("int8", "int8"), threads=4, n_pages=2)
+    assert len(list(Path("/proc/self/task").iterdir())) == before + 3
+    if closed:
+        executor.close()
+        executor.close()
+    del executor
+    gc.collect()
+    assert len(list(Path("/proc/self/task").iterdir())) == before

@@ -2,6 +2,7 @@
 
 import ctypes
 import mmap
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,6 +134,8 @@ class NativeExecutor:
         self._pool = self._library.llmos_pool_create(threads)
         if not self._pool:
             raise ResourceError(f"{threads} threads cannot be started: lower LLMOS_THREADS or threads=")
+        self._end_threads = weakref.finalize(self, self._library.llmos_pool_destroy, self._pool)
+        self._end_threads.atexit = False  # another thread may be in a step then, and the process takes them along
         self._model = self._describe(program)
         self._buffers(max_pages=-(-program.context // abi.PAGE_TOKENS))
 
@@ -241,8 +244,8 @@ class NativeExecutor:
     def close(self) -> None:
         """Stop the threads and give the memory back. Calling it again does nothing."""
         if self._pool:
-            self._library.llmos_pool_destroy(self._pool)
             self._pool = None
+            self._end_threads()
             self._arenas.clear()
 
 
