@@ -8,22 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Reference
-from tokenizers import decoders, models, pre_tokenizers
+from tokenizers import models
 
 from llmos.core.errors import FormatError, LlmosError, UserError
 from llmos.text import PromptFormat, Tokenizer
-
-
-def tokenizer_text() -> str:
-    """A byte-level BPE of 260 tokens."""
-    letters = {letter: i for i, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    vocab = letters | {"ab": 256, "abc": 257}
-    tokenizer = Reference(models.BPE(vocab, [("a", "b"), ("ab", "c")]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(["<s>", "</s>"])
-    return tokenizer.to_str()
-
+from tests.mutations import damaged, replaced
+from tests.tiny_tokenizer import tokenizer_text
 
 TEXT = tokenizer_text()
 GOOD = PromptFormat(tokenizer=TEXT, bos_id=258, stop_ids=(259,), special={"bos_token": "<s>"}).to_dict()
@@ -170,52 +160,33 @@ def test_a_panic_of_the_library_is_an_error_like_any_other(place, value):
         use(json.dumps(document))
 
 
-JSON = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-(2**40), 2**40), st.floats(), st.text(max_size=3)),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
-    max_leaves=4,
-)
+MUTANTS = {
+    "bytes": damaged(TEXT.encode()).map(lambda data: data.decode("utf-8", "replace")),
+    "values": replaced(json.loads(TEXT)).map(json.dumps),
+}
 
 
-def mutate_bytes(data: st.DataObject) -> str:
-    text = bytearray(TEXT.encode())
-    for _ in range(data.draw(st.integers(1, 3))):
-        text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.integers(0, 255))
-    return text.decode("utf-8", "replace")
-
-
-def mutate_value(data: st.DataObject) -> str:
-    """Another value in one place of the document; places near the top are likelier."""
-    document = json.loads(TEXT)
-    node, key = document, data.draw(st.sampled_from(sorted(document)))
-    while isinstance(node[key], dict | list) and node[key] and data.draw(st.booleans()):
-        node = node[key]
-        key = data.draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))
-    node[key] = data.draw(JSON)
-    return json.dumps(document)
-
-
-def fuzz(mutate, examples: int) -> None:
+def fuzz(mutants: st.SearchStrategy[str], examples: int) -> None:
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(data=st.data())
-    def holds(data):
+    @given(text=mutants)
+    def holds(text):
         try:
-            use(mutate(data))
+            use(text)
         except LlmosError as error:
             assert "x: " in str(error)
 
     holds()
 
 
-@pytest.mark.parametrize("mutate", [mutate_bytes, mutate_value])
-def test_a_mutated_tokenizer_is_refused_or_works(mutate):
-    fuzz(mutate, 200)
+@pytest.mark.parametrize("kind", MUTANTS)
+def test_a_mutated_tokenizer_is_refused_or_works(kind):
+    fuzz(MUTANTS[kind], 200)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mutate", [mutate_bytes, mutate_value])
-def test_many_more_mutated_tokenizers_are_refused_or_work(mutate):
-    fuzz(mutate, 5000)
+@pytest.mark.parametrize("kind", MUTANTS)
+def test_many_more_mutated_tokenizers_are_refused_or_work(kind):
+    fuzz(MUTANTS[kind], 5000)
 
 
 def vocabulary_file(pieces: list[bytes]) -> bytes:
@@ -250,11 +221,8 @@ def test_a_folder_in_place_of_a_llama2c_vocabulary_is_named(tmp_path):
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
-@given(data=st.data())
-def test_a_mutated_llama2c_vocabulary_is_refused_or_works(tmp_path, data):
-    raw = bytearray(vocabulary_file(PIECES))
-    for _ in range(data.draw(st.integers(1, 3))):
-        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+@given(raw=damaged(vocabulary_file(PIECES)))
+def test_a_mutated_llama2c_vocabulary_is_refused_or_works(tmp_path, raw):
     path = tmp_path / "tokenizer.bin"
     path.write_bytes(raw)
     try:
