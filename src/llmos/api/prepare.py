@@ -4,9 +4,10 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from llmos.api.assemble import fill_weights, rope_tables, weights_bytes
+from llmos.api.limits import check_generation, check_numbers
 from llmos.artifact import Bundle, open_bundle
 from llmos.compiler import Graph, Options, build_graph, compile_code, graph_hash, target_named
 from llmos.core.env import environment
@@ -47,6 +48,7 @@ class Source:
         if self.bundle is not None:
             self.bundle.read_weights_into(out, report)
         else:
+            assert self.parameters is not None, "a source has a bundle or parameters"
             fill_weights(graph, self.parameters, out, report)
 
 
@@ -130,9 +132,14 @@ def choose_options(source: Source, weights: str | None, kv: str | None) -> Optio
                 raise UserError(
                     f"{source.bundle.path} was compiled with {what} {stored[what]}, not {wanted}: compile it again from its source"
                 )
-        return Options(**stored)
+        return _options(**stored)
     weights = weights or _KEEPS[source.precision]
-    return Options(weights=weights, kv=kv or ("float32" if weights == "float32" else "bf16"))
+    return _options(weights, kv or ("float32" if weights == "float32" else "bf16"))
+
+
+def _options(weights: str, kv: str) -> Options:
+    """The options of two names, which are checked there."""
+    return Options(weights=cast(Any, weights), kv=cast(Any, kv))
 
 
 def check_graph(bundle: Bundle, graph: Graph) -> None:
@@ -158,14 +165,16 @@ def _open_folder(resolved: Resolved) -> Source:
         tied=spec.tied,
     )
     has_tokenizer = (resolved.path / "tokenizer.json").exists()
-    generation = resolved.path / "generation_config.json"
+    beside = resolved.path / "generation_config.json"
+    generation = _read_config(beside) if beside.exists() else {}
+    check_generation(generation, beside)
     return Source(
         resolved=resolved,
         config=config,
         spec=spec,
         prompt_format=PromptFormat.load(resolved.path) if has_tokenizer else None,
         precision=parameters.dtype,
-        generation=_read_config(generation) if generation.exists() else {},
+        generation=generation,
         parameters=parameters,
     )
 
@@ -186,18 +195,21 @@ def _open_llama2c(resolved: Resolved) -> Source:
 
 
 def _open_bundle(resolved: Resolved) -> Source:
-    bundle = open_bundle(resolved.path)
+    bundle, path = open_bundle(resolved.path), resolved.path
     config, format = bundle.document("spec"), bundle.document("prompt_format")
-    formats = bundle.manifest.get("formats")
-    if not isinstance(config, dict) or not isinstance(formats, dict) or set(formats) != {"weights", "kv"}:
-        raise FormatError(resolved.path, "manifest or spec lack what version 1 must have")
+    formats, generation = bundle.manifest["formats"], bundle.manifest.get("generation") or {}
+    check_generation(generation, f"{path}: manifest.json: generation")
+    try:
+        _options(**formats)
+    except UserError as error:
+        raise FormatError(path, f"manifest.json: {error}") from error
     return Source(
         resolved=resolved,
         config=config,
-        spec=_spec(config, resolved.path),
-        prompt_format=PromptFormat.from_dict(format) if format else None,
+        spec=_spec(config, f"{path}: spec.json"),
+        prompt_format=None if format is None else PromptFormat.from_dict(format, f"{path}: prompt_format.json"),
         precision=formats["weights"],
-        generation=bundle.manifest.get("generation") or {},
+        generation=generation,
         bundle=bundle,
     )
 
@@ -208,7 +220,7 @@ def _tokenizer(source: Source) -> Tokenizer | None:
     tokenizer = Tokenizer(source.prompt_format, f"{source.resolved.path}: tokenizer")
     tokenizer.check_vocab(source.spec.vocab)
     if source.bundle is not None:
-        tokenizer.verify_golden(source.bundle.document("golden"))
+        tokenizer.verify_golden(source.bundle.document("golden"), f"{source.resolved.path}: golden.json")
     return tokenizer
 
 
@@ -217,18 +229,21 @@ def _read_config(path: Path) -> dict[str, Any]:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path.parent} is no model in the Hugging Face layout: there is no {path.name}") from None
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise FormatError(path, f"is not JSON: {error}") from error
     if not isinstance(raw, dict):
         raise FormatError(path, "is not a JSON object")
     return raw
 
 
-def _spec(config: dict[str, Any], path: Path) -> Spec:
+def _spec(config: dict[str, Any], where: str | Path) -> Spec:
+    check_numbers(config, where)
     try:
         return spec_from_config(config)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise FormatError(where, str(error)) from error
 
 
 def _context(spec: Spec, wanted: int | None) -> int:

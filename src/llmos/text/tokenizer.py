@@ -3,6 +3,7 @@
 import reprlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from tokenizers import Tokenizer as _Tokenizer
 
@@ -73,14 +74,18 @@ class Tokenizer:
 
     def verify_golden(self, golden: object, where: str = "golden ids") -> None:
         """Raise UserError when this tokenizer gives other ids than those recorded, FormatError when they are no record."""
-        for entry in golden if isinstance(golden, list) else [golden]:
-            if not isinstance(entry, dict) or not isinstance(entry.get("text"), str) or "ids" not in entry:
+        entries: list[Any] = golden if isinstance(golden, list) else [golden]
+        for entry in entries:
+            known = (
+                isinstance(entry, dict) and isinstance(entry.get("text"), str) and isinstance(entry.get("ids"), list)
+            )
+            if not known:
                 raise FormatError(where, f"must be a list of objects with text and ids, not {reprlib.repr(entry)}")
             ids = self.encode(entry["text"])
             if ids != entry["ids"]:
                 raise UserError(
                     f"{where}: the tokenizer gives other ids than were recorded with the model for {entry['text']!r}: "
-                    f"{ids} instead of {entry['ids']}; another version of the tokenizers library may be installed"
+                    f"{ids} instead of {reprlib.repr(entry['ids'])}; another version of the tokenizers library may be installed"
                 )
 
     def _find_byte_ids(self) -> set[int]:
