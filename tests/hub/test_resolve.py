@@ -87,3 +87,33 @@ def test_embedded_catalogue_and_paths(tmp_path):
         resolve(str(tmp_path / "x.pt"))
     with pytest.raises(UserError, match="known names"):
         resolve("zzzzzzzz")
+
+
+@pytest.mark.parametrize(
+    "name", ["mini.llm", "a/mini.llm", "./mini", "../a/b", "/a/b", "~/mini", "a/b/c", "a/", "m.GGUF"]
+)
+def test_what_is_written_like_a_path_is_missed_as_one(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"^there is no file"):
+        resolve(name, offline=True)
+
+
+def test_a_missing_file_is_told_with_what_is_there(tmp_path):
+    (tmp_path / "story.llm").write_bytes(b"")
+    with pytest.raises(UserError, match=rf"there is no file .*stroy.llm: did you mean {tmp_path / 'story.llm'}\?"):
+        resolve(str(tmp_path / "stroy.llm"))
+    with pytest.raises(UserError, match=rf"there is no folder {tmp_path / 'nowhere'}$"):
+        resolve(str(tmp_path / "nowhere" / "x.llm"))
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "/" + "x" * 5000, "~no-such-user/x", "a\0b", ""])
+def test_names_that_no_file_can_have_are_refused_too(name):
+    with pytest.raises(UserError, match="there is no"):
+        resolve(name, offline=True)
+
+
+def test_an_unknown_word_is_no_path_and_an_owner_with_a_name_is_of_the_hub():
+    with pytest.raises(UserError, match="there is no model 'gtp2': did you mean gpt2"):
+        resolve("gtp2")
+    with pytest.raises(UserError, match=r"meta-llama/Llama-3\.1-8B is not on this machine"):
+        resolve("meta-llama/Llama-3.1-8B", offline=True)

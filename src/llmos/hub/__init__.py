@@ -1,5 +1,5 @@
 """Names to models on this machine: paths, embedded models, the catalogue, downloads from a Hub."""
 
-from llmos.hub.resolve import Resolved, embedded_models, resolve
+from llmos.hub.resolve import Resolved, embedded_models, existing, is_hub_id, is_path, resolve
 
-__all__ = ["Resolved", "embedded_models", "resolve"]
+__all__ = ["Resolved", "embedded_models", "existing", "is_hub_id", "is_path", "resolve"]

@@ -42,7 +42,9 @@ def download(hub_id: str, *, use_network: bool, progress: Callable[[str, int, in
             f"{name} asks you to accept its terms: do so on its page, then log in with `hf auth login`"
         ) from error
     except errors.RepositoryNotFoundError as error:
-        raise UserError(f"there is no model {name} on the Hub (or it is private: `hf auth login`)") from error
+        raise UserError(
+            f"there is no model {name} on the Hub, nor a folder of that name here (if it is private: `hf auth login`)"
+        ) from error
     except errors.RevisionNotFoundError as error:
         raise UserError(f"{name} has no revision {revision!r}") from error
     except errors.LocalEntryNotFoundError as error:

@@ -13,7 +13,11 @@ from llmos.core.errors import UserError
 from llmos.hub.download import download
 from llmos.models import CATALOGUE, lookup
 
-__all__ = ["Resolved", "embedded_models", "resolve"]
+__all__ = ["Resolved", "embedded_models", "existing", "is_hub_id", "is_path", "resolve"]
+
+_PICKLES = (".pt", ".pth", ".ckpt", ".pkl")
+_SUFFIXES = (".llm", ".bin", ".safetensors", ".gguf", ".json", *_PICKLES)  # of files that people take for a model
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,26 @@ def embedded_models() -> list[str]:
     return sorted(path.name for path in root.iterdir() if (path / "config.json").exists()) if root.is_dir() else []
 
 
+def existing(name: str) -> Path | None:
+    """The file or folder that a name leads to, None where there is none (or the name can be none: too long, no such user)."""
+    try:
+        path = Path(name).expanduser()
+        return path if name and path.exists() else None
+    except (OSError, RuntimeError, ValueError):
+        return None
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name is written like `organisation/name` or `organisation/name@revision`, and not like a file."""
+    return bool(_HUB_ID.fullmatch(name)) and not name.lower().endswith(_SUFFIXES)
+
+
+def is_path(name: str) -> bool:
+    """Whether a name can only be meant as a file or folder: it has a slash or the suffix of a model file, and is no Hub name."""
+    written_so = "/" in name or name.startswith("~") or name.lower().endswith(_SUFFIXES)
+    return written_so and not is_hub_id(name)
+
+
 def resolve(
     name: str, *, offline: bool | None = None, progress: Callable[[str, int, int], None] | None = None
 ) -> Resolved:
@@ -40,23 +64,36 @@ def resolve(
     progress: called with a file name, bytes done and bytes in all. Raises UserError for a name that means nothing, with the
     nearest names there are, and for downloads that cannot be had.
     """
-    path = Path(name).expanduser()
-    if name and path.exists():
+    path = existing(name)
+    if path is not None:
         return Resolved(kind=_kind(path), path=path, display=name)
     entry = lookup(name)
     if entry is not None and entry.embedded is not None:
         return Resolved(kind="embedded", path=_embedded(entry.embedded), display=entry.embedded, notice=entry.notice)
     hub_id = entry.hub_id if entry is not None else name
-    if hub_id and re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", hub_id) and not name.startswith((".", "/", "~")):
+    if hub_id and is_hub_id(hub_id):
         use_network = not (environment().offline if offline is None else offline)
         return Resolved(
             kind="folder", path=download(hub_id, use_network=use_network, progress=progress), display=hub_id
         )
+    raise UserError(_missing_path(name) if is_path(name) else _unknown(name))
+
+
+def _missing_path(name: str) -> str:
+    """What is said of a file or folder that is not there: how far its path leads, and what is there of a similar name."""
+    what = "file" if name.lower().endswith(_SUFFIXES) else "file or folder"
+    parent = existing(str(Path(name).parent))
+    if parent is None or not parent.is_dir():
+        return f"there is no {what} {name}: there is no folder {Path(name).parent}"
+    near = difflib.get_close_matches(Path(name).name, (entry.name for entry in parent.iterdir()), n=1)
+    return f"there is no {what} {name}" + (f": did you mean {parent / near[0]}?" if near else "")
+
+
+def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name.lower(), CATALOGUE, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known names: {', '.join(CATALOGUE)}"
-    raise UserError(
-        f"there is no model {name!r}: {hint} A model is also a folder in the Hugging Face layout, a .llm file, a llama2.c .bin file, or organisation/name on the Hub"
-    )
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known names: {', '.join(CATALOGUE)}."
+    kinds = "a folder in the Hugging Face layout, a .llm file, a llama2.c .bin file, or organisation/name on the Hub"
+    return f"there is no model {name!r}: {hint} A model is also {kinds}"
 
 
 def _kind(path: Path) -> Literal["folder", "bundle", "llama2c"]:
@@ -66,7 +103,7 @@ def _kind(path: Path) -> Literal["folder", "bundle", "llama2c"]:
         return "bundle"
     if path.suffix == ".bin":
         return "llama2c"
-    if path.suffix in (".pt", ".pth", ".ckpt", ".pkl"):
+    if path.suffix in _PICKLES:
         raise UserError(
             f"{path} is a pickle, which can run any program when it is opened; LLMOS never does. Convert it where you trust its source: "
             "load it with transformers, then save_pretrained(folder) writes safetensors"
