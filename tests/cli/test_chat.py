@@ -1,13 +1,10 @@
 """A conversation, at a pseudo-terminal as a person would have it."""
 
-import json
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
-from llmos.hub import resolve
 from tests.pseudo_terminal import Terminal
 
 pytestmark = pytest.mark.toolchain
@@ -18,22 +15,6 @@ def conversation(state: Path, *args: str) -> Terminal:
     terminal = Terminal([sys.executable, "-m", "llmos.cli", "run", *args], XDG_STATE_HOME=str(state))
     terminal.expect("> $")
     return terminal
-
-
-@pytest.fixture(scope="module")
-def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The embedded model with no end-of-text token and more context than a terminal buffers: its answers never end."""
-    folder = tmp_path_factory.mktemp("endless")
-    for file in resolve("llmos-mini").path.iterdir():
-        shutil.copyfile(file, folder / file.name)
-    for name, changes in {
-        "config.json": {"max_position_embeddings": 65536, "eos_token_id": None},
-        "generation_config.json": {"eos_token_id": None},
-        "tokenizer_config.json": {"eos_token": None},
-    }.items():
-        path = folder / name
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    return folder
 
 
 def test_a_conversation_obeys_its_commands_and_keeps_its_history(tmp_path: Path):

@@ -8,7 +8,24 @@ from pathlib import Path
 
 import pytest
 
+from tests.pseudo_terminal import Terminal
+
 pytestmark = pytest.mark.toolchain
+
+# What programs may rely on.
+INFO = {"name", "path", "family", "parameters", "layers", "width", "heads", "kv_heads", "vocab", "context"} | {
+    "trained_context",
+    "formats",
+    "weights_bytes",
+    "target",
+    "prompt_format",
+    "chat_template",
+    "bundle",
+    "graph",
+    "threads",
+    "kv_pool",
+}
+MODELS = {"name", "kind", "about", "hub_id", "path", "size_bytes", "notice"}
 
 
 def llmos(*args: str, given: str = "", cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess:
@@ -56,6 +73,21 @@ def test_run_json_says_what_came_of_it():
     assert report["text"].rstrip("\n") == succeeds("run", "The king", "--greedy", "--max-tokens", "5").rstrip("\n")
 
 
+def test_run_json_tells_the_seed_that_was_drawn_and_it_gives_the_text_again():
+    drawn = json.loads(succeeds("run", "The king", "--max-tokens", "8", "--json"))
+    again = json.loads(succeeds("run", "The king", "--max-tokens", "8", "--seed", str(drawn["seed"]), "--json"))
+    assert again["tokens"] == drawn["tokens"]
+    assert again["seed"] == drawn["seed"]
+
+
+def test_run_drops_the_beginning_of_a_long_prompt_where_asked_to():
+    prompt = "word " * 3000
+    assert "drop_oldest" in fails(2, "run", "--max-tokens", "2", given=prompt)
+    report = json.loads(succeeds("run", "--max-tokens", "1", "--overflow", "drop_oldest", "--json", given=prompt))
+    assert report["dropped_tokens"] > 0
+    assert report["prompt_tokens"] == 511
+
+
 def test_run_stops_before_a_stop_text():
     whole = json.loads(succeeds("run", "Once upon a time", "--max-tokens", "20", "--seed", "3", "--json"))["text"]
     stop = whole[len(whole) // 2 : len(whole) // 2 + 3]
@@ -89,20 +121,45 @@ def test_compile_explains_every_operation(tmp_path: Path):
     text = succeeds("compile", "llmos-mini", "-o", str(tmp_path / "x.llm"), "--weights", "int8", "--explain")
     assert "rms_norm" in text
     assert "linear" in text
+    assert "tokens/s" in text
 
 
 def test_info_and_models_speak_json():
     facts = json.loads(succeeds("info", "llmos-mini", "--json"))
     assert facts["family"] == "llama"
-    names = {row["name"]: row["kind"] for row in json.loads(succeeds("models", "--json"))}
-    assert names["llmos-mini"] == "embedded"
-    assert names["gpt2"] == "catalogue"
+    assert facts["bundle"] is None
+    assert facts.keys() >= INFO
+    rows = {row["name"]: row for row in json.loads(succeeds("models", "--json"))}
+    assert all(set(row) == MODELS for row in rows.values())
+    assert rows["llmos-mini"]["kind"] == "embedded"
+    assert rows["llmos-mini"]["size_bytes"] > 1e6
+    assert rows["gpt2"]["kind"] == "catalogue"
+    assert rows["gpt2"]["hub_id"] == "openai-community/gpt2"
+    assert "never published" in rows["gpt-3"]["notice"]
     assert "llmos-mini" in succeeds("models")
-    assert "family: llama" in succeeds("info", "llmos-mini")
+    text = succeeds("info", "llmos-mini")
+    assert "family:           llama" in text
+    assert "chat template:    yes" in text
+
+
+def test_models_lists_what_was_downloaded_and_no_data_set(tmp_path: Path):
+    for repo in ("models--someone--tale", "models--openai-community--gpt2", "datasets--someone--books"):
+        snapshot = tmp_path / repo / "snapshots" / ("a" * 40)
+        snapshot.mkdir(parents=True)
+        (snapshot / "config.json").write_text("{}")
+        (tmp_path / repo / "refs").mkdir()
+        (tmp_path / repo / "refs" / "main").write_text("a" * 40)
+    rows = json.loads(succeeds("models", "--json", HF_HUB_CACHE=str(tmp_path)))
+    assert [row["name"] for row in rows if row["kind"] == "downloaded"] == ["someone/tale"]
+    gpt2 = next(row for row in rows if row["name"] == "gpt2")
+    assert gpt2["path"] == str(tmp_path / "models--openai-community--gpt2")
 
 
 def test_doctor_measures_this_machine():
     report = json.loads(succeeds("doctor", "--json"))
+    assert set(report) == {"llmos", "machine", "roofs", "checks"}
+    assert all(set(check) == {"name", "ok", "text", "needed"} for check in report["checks"])
+    assert min(report["roofs"][f"{format}_ops_per_s"] for format in ("float32", "bf16", "int8")) > 1e8
     assert report["machine"]["topology"]["usable"] >= 1
     assert report["roofs"]["read_bytes_per_s"] > 1e8
     assert {check["name"] for check in report["checks"]} >= {"toolchain", "cache", "llmos-mini", "import llm"}
@@ -135,7 +192,11 @@ def test_a_prompt_over_the_context_is_refused_with_the_counts():
 @pytest.mark.parametrize(
     ("args", "word"),
     [
-        (("run", "./no-such-file.llm", "Hello"), "no-such-file"),
+        (("run", "./no-such-file.llm", "Hello"), "there is no file ./no-such-file.llm"),
+        (("run", "no-such-file.llm"), "there is no file no-such-file.llm"),
+        (("info", "no/such/folder"), "there is no file or folder no/such/folder"),
+        (("compile", "no-such.bin", "-o", "x.llm"), "there is no file no-such.bin"),
+        (("run", "Hello", "--overflow", "crop"), "drop_oldest"),
         (("info", "no-such-model"), "no-such-model"),
         (("run", "a", "b", "c"), "quotes"),
         (("run", "Hello", "--temperature", "-1"), "temperature"),
@@ -149,6 +210,20 @@ def test_a_prompt_over_the_context_is_refused_with_the_counts():
 )
 def test_what_cannot_be_done_is_said_in_one_message(args: tuple[str, ...], word: str, tmp_path: Path):
     assert word in fails(2, *args, cwd=tmp_path)
+
+
+def test_a_sentence_with_slashes_or_a_suffix_is_a_prompt():
+    for prompt in ("either/or is a book.", "open the file story.bin", "/me " + "and/or " * 60):
+        assert json.loads(succeeds("run", prompt, "--max-tokens", "1", "--json"))["prompt"] == prompt
+
+
+def test_messages_at_a_terminal_break_between_words():
+    command = [sys.executable, "-m", "llmos.cli", "info", "no-such-model"]
+    terminal = Terminal(command, COLUMNS="40")
+    lines = terminal.expect(r"Hub\r\n").strip().split("\r\n")
+    assert terminal.leave() == 2
+    assert len(lines) > 3
+    assert max(len(line) for line in lines) <= 40
 
 
 def test_an_empty_standard_input_is_no_prompt():
@@ -171,8 +246,9 @@ def test_a_bad_recipe_is_refused_before_anything_is_written(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["bad.toml"]
 
 
-def test_a_reader_that_leaves_early_is_no_reason_to_complain():
-    command = f"'{sys.executable}' -m llmos.cli run Once --max-tokens 300 --seed 1 | head -c 3"
+def test_a_reader_that_leaves_early_is_no_reason_to_complain(endless: Path):
+    flags = "--context 65536 --max-tokens 65000 --greedy"  # more than a pipe holds, so that it must notice
+    command = f"'{sys.executable}' -m llmos.cli run {endless} Once {flags} | head -c 3"
     script = f"{command}; echo ${{PIPESTATUS[0]}} >&2"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120)
     assert done.stderr.strip() == "141"

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import click
 
 import llmos
+from llmos.cli.terminal import tell
 from llmos.core.env import environment
 from llmos.core.errors import LlmosError
 from llmos.core.log import set_up_logging
@@ -87,12 +88,10 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         _silence_stdout()
         code = _BROKEN_PIPE
     except LlmosError as error:
-        click.echo(f"llmos: {error}", err=True)
+        tell(str(error))
         code = error.exit_code
     except MemoryError:
-        click.echo(
-            "llmos: out of memory: close something, or choose a smaller model, --weights int8 or --context", err=True
-        )
+        tell("out of memory: close something, or choose a smaller model, --weights int8 or --context")
         code = 3
     except Exception as error:
         code = _defect(error)
@@ -104,7 +103,7 @@ def _defect(error: Exception) -> int:
     if sys.stderr is not None and _debugging():
         traceback.print_exception(error)
     hint = "" if _debugging() else " (LLMOS_LOG=debug shows where)"
-    click.echo(f"llmos: unexpected {type(error).__name__}: {error}{hint}", err=True)
+    tell(f"unexpected {type(error).__name__}: {error}{hint}")
     return 1
 
 

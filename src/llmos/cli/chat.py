@@ -9,12 +9,13 @@ from typing import Any
 import click
 
 from llmos.cli.interrupts import heard_interrupts
+from llmos.cli.terminal import tell
 from llmos.core.env import environment
 from llmos.core.errors import LlmosError
 
 __all__ = ["converse"]
 
-_HELP = "/reset forgets the conversation, /exit (or ctrl-D) leaves, ctrl-C stops an answer"
+_HELP = "/reset forgets what was said, /exit or ctrl-D leaves, ctrl-C stops an answer"
 _HISTORY_LINES = 1000
 
 
@@ -22,8 +23,8 @@ def converse(model: Any, sampling: dict[str, Any], chat: bool | None) -> None:
     """Talk until /exit, ctrl-D or ctrl-C at the prompt. chat: None takes the chat form where the model has one."""
     as_chat = model.has_chat_template if chat is None else chat
     messages: list[dict[str, str]] = []
-    note = "" if as_chat else " (this model has no chat template: it goes on from what you write)"
-    click.echo(f"{model.name}{note}. {_HELP}", err=True)
+    click.echo(f"{model.name}: {_manner(model, as_chat)}", err=True)
+    click.echo(_HELP, err=True)
     with heard_interrupts(), _history(environment().state / "history"):
         for line in _lines():
             if line.startswith("/"):
@@ -38,6 +39,12 @@ def converse(model: Any, sampling: dict[str, Any], chat: bool | None) -> None:
                 messages.append({"role": "assistant", "content": answer})
 
 
+def _manner(model: Any, as_chat: bool) -> str:
+    if as_chat:
+        return "it answers what you write"
+    return f"it goes on from what you write{'' if model.has_chat_template else ' (it has no chat template)'}"
+
+
 def _lines() -> Iterator[str]:
     while True:
         try:
@@ -45,9 +52,6 @@ def _lines() -> Iterator[str]:
         except EOFError:
             sys.stdout.write("\n")
             return
-        except KeyboardInterrupt:
-            sys.stdout.write("\n")
-            raise
         if line:
             yield line
 
@@ -62,7 +66,7 @@ def _obey(line: str, messages: list[dict[str, str]]) -> bool:
     elif line == "/help":
         click.echo(_HELP, err=True)
     else:
-        click.echo(f"{line.split()[0]} is not a command. {_HELP}", err=True)
+        click.echo(f"{line.split()[0]} is not a command; /help lists them", err=True)
     return False
 
 
@@ -77,7 +81,7 @@ def _answer(model: Any, prompt: Any, sampling: dict[str, Any]) -> str | None:
     except KeyboardInterrupt:
         pass
     except LlmosError as error:
-        click.echo(f"llmos: {error}", err=True)
+        tell(str(error))
         return None
     sys.stdout.write("\n")
     return text
@@ -103,4 +107,4 @@ def _history(path: Path) -> Iterator[None]:
         try:
             readline.write_history_file(path)
         except OSError as error:
-            click.echo(f"llmos: the history was not saved: {error}", err=True)
+            tell(f"the history was not saved: {error}")

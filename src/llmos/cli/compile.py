@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from llmos.cli.names import complete_model
 from llmos.cli.terminal import Progress
 
 __all__ = ["command"]
@@ -11,16 +12,38 @@ __all__ = ["command"]
 _FORMATS = click.Choice(["float32", "bf16", "int8"])
 
 
+def _complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from llmos.compiler import TARGETS
+
+    return [name for name in TARGETS if name.startswith(incomplete)]
+
+
 @click.command("compile")
-@click.argument("model")
+@click.argument("model", shell_complete=complete_model)
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The .llm file to write."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="The .llm file to write [required].",
 )
 @click.option("--weights", type=_FORMATS, help="Weight format [the checkpoint's].")
-@click.option("--kv", type=_FORMATS, help="Format of keys and values in memory [float32].")
-@click.option("--target", help="Instruction set to compile for [the best of this machine].")
-@click.option("--explain", is_flag=True, help="Show bytes, operations and predicted time of every operation.")
-@click.option("--dump", type=click.Path(path_type=Path, file_okay=False), help="Folder for the graph after each pass.")
+@click.option(
+    "--kv", type=_FORMATS, help="Format of keys and values in memory [float32 beside float32 weights, else bf16]."
+)
+@click.option(
+    "--target",
+    help="Instruction set to compile for [LLMOS_TARGET, else the best of this machine].",
+    shell_complete=_complete_target,
+)
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Measure the roofs of this machine, and show every operation's bytes, arithmetic and predicted time.",
+)
+@click.option(
+    "--dump", type=click.Path(path_type=Path, file_okay=False), help="Folder for the graph after each pass [none]."
+)
 def command(
     model: str,
     output: Path,

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from llmos.cli.loading import load
+from llmos.cli.names import complete_model
 from llmos.cli.terminal import write_json
 from llmos.core.units import format_bytes
 
@@ -13,7 +14,7 @@ __all__ = ["command"]
 
 
 @click.command("info")
-@click.argument("model")
+@click.argument("model", shell_complete=complete_model)
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
 def command(model: str, as_json: bool) -> None:
     """Show what a model is made of: family, sizes, formats, prompt format, hashes."""
@@ -26,9 +27,17 @@ def command(model: str, as_json: bool) -> None:
 
 def _show(facts: Mapping[str, Any], indent: str) -> None:
     for key, value in facts.items():
+        label = indent + key.removeprefix("n_").replace("_bytes", " size").replace("_", " ") + ":"
         if isinstance(value, Mapping):
-            click.echo(f"{indent}{key}:")
+            click.echo(label)
             _show(value, indent + "  ")
         elif value is not None:
-            text = format_bytes(value) if key.endswith("bytes") and isinstance(value, int) else value
-            click.echo(f"{indent}{key.replace('_', ' ')}: {text}")
+            click.echo(f"{label:<18}{_worded(key, value)}")
+
+
+def _worded(key: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if key.endswith("bytes"):
+        return format_bytes(value)
+    return f"{value:,}" if key == "parameters" else str(value)

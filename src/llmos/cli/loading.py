@@ -3,9 +3,7 @@
 import warnings
 from typing import Any
 
-import click
-
-from llmos.cli.terminal import Progress
+from llmos.cli.terminal import Progress, tell
 
 __all__ = ["load"]
 
@@ -19,7 +17,7 @@ def load(name: str, **settings: Any) -> Any:
         model = load_model(name, progress=progress, **settings)
     for notice in caught:
         if issubclass(notice.category, ModelNotice):
-            click.echo(f"llmos: {notice.message}", err=True)
+            tell(str(notice.message))
         else:
             warnings.warn_explicit(notice.message, notice.category, notice.filename, notice.lineno)
     return model

@@ -1,40 +1,72 @@
 """`llmos run [MODEL] [PROMPT]`: one generation to stdout, or a conversation where a person sits at a terminal."""
 
 import difflib
-import re
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import click
 
 from llmos.cli.loading import load
-from llmos.cli.terminal import write_json
+from llmos.cli.names import complete_model
+from llmos.cli.terminal import tell, write_json
 from llmos.core.errors import UserError
 from llmos.models import CATALOGUE, DEFAULT_MODEL, lookup
 
 __all__ = ["command"]
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
-
 
 @click.command("run")
-@click.argument("words", nargs=-1, metavar="[MODEL] [PROMPT]")
-@click.option("--max-tokens", type=click.IntRange(1), help="Tokens to generate at most.")
-@click.option("--temperature", type=click.FloatRange(0), help="0 takes the likeliest token; higher is more varied.")
+@click.argument("words", nargs=-1, metavar="[MODEL] [PROMPT]", shell_complete=complete_model)
+@click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Tokens to generate at most [128].")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0),
+    metavar="X",
+    help="0 takes the likeliest token; higher is more varied [the model's, else 0.8].",
+)
 @click.option("--greedy", is_flag=True, help="The same as --temperature 0.")
 @click.option(
-    "--top-p", type=click.FloatRange(0, 1, min_open=True), help="Draw from the likeliest tokens of this share."
+    "--top-p",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="X",
+    help="Draw from the likeliest tokens of this share [the model's, else 0.95].",
 )
-@click.option("--top-k", type=click.IntRange(0), help="Draw from this many likeliest tokens; 0: from all.")
-@click.option("--min-p", type=click.FloatRange(0, 1), help="Leave out tokens below this share of the likeliest one's.")
-@click.option("--seed", type=click.IntRange(0), help="The same seed gives the same text.")
-@click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be given several times.")
+@click.option(
+    "--top-k",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Draw from this many likeliest tokens; 0: from all [the model's, else 0].",
+)
+@click.option(
+    "--min-p",
+    type=click.FloatRange(0, 1),
+    metavar="X",
+    help="Leave out tokens below this share of the likeliest one's [the model's, else 0].",
+)
+@click.option("--seed", type=click.IntRange(0), metavar="N", help="The same seed gives the same text [a fresh one].")
+@click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be given several times [none].")
+@click.option(
+    "--overflow",
+    type=click.Choice(["error", "drop_oldest"]),
+    help="For a prompt over the context: an error, or leave out its beginning [error].",
+)
 @click.option("--weights", type=click.Choice(["float32", "bf16", "int8"]), help="Weight format [the checkpoint's].")
-@click.option("--context", type=click.IntRange(1), help="Tokens to make room for [the model's own context].")
-@click.option("--threads", type=click.IntRange(1), help="Threads to use [every core that may be used].")
-@click.option("--chat/--raw", "chat", default=None, help="Put the prompt as a chat message, or as it is [raw].")
+@click.option(
+    "--context",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Tokens to make room for [the model's own context, at most 8192].",
+)
+@click.option(
+    "--threads", type=click.IntRange(1), metavar="N", help="Threads to use [LLMOS_THREADS, else every usable core]."
+)
+@click.option(
+    "--chat/--raw",
+    "chat",
+    default=None,
+    help="Put the prompt as a chat message, or as it is [raw; in a conversation chat, where the model has a template].",
+)
 @click.option(
     "--json", "as_json", is_flag=True, help="Write one JSON document with text, tokens and timings at the end."
 )
@@ -57,11 +89,12 @@ def command(words: tuple[str, ...], chat: bool | None, as_json: bool, **flags: A
 
         converse(load(name, **settings), sampling, chat)
         return
+    started = time.perf_counter()
+    model = load(name, **settings)
+    load_s = time.perf_counter() - started
     if prompt is None:
         prompt = _standard_input()
     started = time.perf_counter()
-    model = load(name, **settings)
-    loaded = time.perf_counter()
     generation = model.start(_framed(prompt, chat), **sampling)
     text, first = "", None
     if not as_json and not chat and sys.stdout.isatty():
@@ -73,7 +106,7 @@ def command(words: tuple[str, ...], chat: bool | None, as_json: bool, **flags: A
             _write(piece)
     ended = time.perf_counter()
     if as_json:
-        spans = {"load_s": loaded - started, "first_text_s": (first or ended) - loaded, "total_s": ended - loaded}
+        spans = {"load_s": load_s, "first_text_s": (first or ended) - started, "total_s": ended - started}
         write_json(_document(model.name, prompt, text, generation, spans))
     elif not text.endswith("\n"):
         _write("\n")
@@ -93,14 +126,20 @@ def _split(words: tuple[str, ...]) -> tuple[str, str | None]:
         return words[0], None
     near = difflib.get_close_matches(words[0].lower(), CATALOGUE, n=1, cutoff=0.8)
     if near:
-        click.echo(f"llmos: taking {words[0]!r} as the prompt; the model {near[0]!r} has a similar name", err=True)
+        tell(f"taking {words[0]!r} as the prompt; the model {near[0]!r} has a similar name")
     return DEFAULT_MODEL, words[0]
 
 
 def _names_a_model(word: str) -> bool:
-    if lookup(word) is not None or _HUB_ID.fullmatch(word) or word.endswith((".llm", ".bin", ".safetensors")):
+    """A name of the catalogue or the Hub, or a path: a word that is written like one, or anything that exists."""
+    from llmos.hub import existing, is_hub_id, is_path
+
+    if lookup(word) is not None or is_hub_id(word):
         return True
-    return word.startswith(("/", "./", "../", "~")) or (" " not in word and Path(word).exists())
+    one_word = not any(character.isspace() for character in word)
+    if is_path(word):
+        return one_word or existing(word) is not None
+    return one_word and existing(word) is not None
 
 
 def _standard_input() -> str:
@@ -116,7 +155,7 @@ def _sampling(flags: dict[str, Any]) -> dict[str, Any]:
         raise click.UsageError("--greedy is --temperature 0: give one of the two")
     if flags["greedy"]:
         flags["temperature"] = 0.0
-    names = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "seed")
+    names = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "overflow")
     given = {name: flags[name] for name in names if flags[name] is not None}
     return given | ({"stop": list(flags["stop"])} if flags["stop"] else {})
 
@@ -137,7 +176,9 @@ def _document(name: str, prompt: str, text: str, generation: Any, spans: dict[st
         "prompt": prompt,
         "text": text,
         "tokens": tokens,
+        "seed": generation.seed,
         "prompt_tokens": generation.prompt_tokens,
+        "dropped_tokens": generation.dropped_tokens,
         "finish_reason": generation.finish_reason,
         "timings": spans | {"tokens_per_s": len(tokens) / spans["total_s"] if spans["total_s"] else None},
     }

@@ -3,12 +3,13 @@
 import json
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-__all__ = ["Progress", "counted", "table", "write_json"]
+__all__ = ["Progress", "counted", "table", "tell", "write_json"]
 
 
 class Progress:
@@ -43,18 +44,36 @@ class Progress:
             self.shown = False
 
 
+def tell(message: str) -> None:
+    """A message on stderr: one line, or at a terminal as many as its width asks for, broken between words."""
+    text = f"llmos: {message}"
+    if sys.stderr.isatty():
+        text = "\n".join("\n".join(_broken(line, shutil.get_terminal_size().columns)) for line in text.split("\n"))
+    click.echo(text, err=True)
+
+
 def write_json(value: Any) -> None:
     """One JSON document on stdout."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 def table(rows: Sequence[tuple[str, ...]], headings: tuple[str, ...]) -> None:
-    """Left-aligned columns on stdout; the last one is not padded."""
+    """Left-aligned columns on stdout; the last one is not padded, and at a terminal goes on below itself."""
     lines = [headings, *rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(headings) - 1)]
+    margin = sum(widths) + 2 * len(widths)
+    room = shutil.get_terminal_size().columns - margin
     for line in lines:
         cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
-        click.echo("  ".join([*cells, line[-1]]).rstrip())
+        last = _broken(line[-1], room) if sys.stdout.isatty() and room > 20 else [line[-1]]
+        click.echo("  ".join([*cells, last[0]]).rstrip())
+        for more in last[1:]:
+            click.echo(" " * margin + more)
+
+
+def _broken(text: str, width: int) -> list[str]:
+    """Lines of at most `width` characters, but never within a word: it may be a path or a name to copy."""
+    return textwrap.wrap(text, max(width, 1), break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def counted(n: int, noun: str) -> str:
