@@ -9,7 +9,7 @@ from llmos.compiler import Options, build_graph, compile_code, target_named
 from llmos.hardware import features
 from llmos.models import FAMILIES, shapes, sources, spec_from_config
 from llmos.native import include_dir, sources_hash
-from llmos.runtime import Program
+from llmos.runtime import Program, native_packer
 from llmos.weights import Parameters, Tensor, open_checkpoint
 
 CONFIG = {
@@ -60,6 +60,6 @@ def program(spec, parameters, weights: str, kv: str, target: str | None) -> Prog
         vocab=spec.vocab,
         context=spec.context,
         weights_bytes=weights_bytes(graph),
-        fill_weights=lambda out: fill_weights(graph, parameters, out),
+        fill_weights=lambda out: fill_weights(graph, parameters, out, pack_rows=native_packer(library)),
         rope=rope_tables(spec, spec.context),
     )

@@ -42,5 +42,13 @@ def test_constants_equal_those_of_the_header():
     defined = dict(re.findall(r"#define LLMOS_(\w+) \(?(-?\d+)", HEADER.read_text()))
     mirrored = {"ABI_VERSION": abi.ABI_VERSION, "PAGE_TOKENS": abi.PAGE_TOKENS, "NO_TOKEN": abi.NO_TOKEN}
     assert {name: int(value) for name, value in defined.items()} == mirrored
-    statuses = dict(re.findall(r"LLMOS_(\w+) = (\d+)", HEADER.read_text()))
-    assert {int(value) for value in statuses.values()} == {0, *abi.STATUS}
+    assert set(constants("LlmosStatus").values()) == {0, *abi.STATUS}
+    assert constants("LlmosStatus")["BAD_NUMBER"] == abi.BAD_NUMBER
+    assert constants("LlmosFormat") == {name.upper(): value for name, value in abi.FORMATS.items()}
+
+
+def constants(enum: str) -> dict[str, int]:
+    """The names of an enumeration of the header, without their prefix."""
+    body = re.search(rf"enum {enum} {{(.*?)}};", HEADER.read_text(), re.S)
+    assert body
+    return {name: int(value) for name, value in re.findall(r"LLMOS_(\w+) = (\d+)", body[1])}

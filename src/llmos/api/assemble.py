@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from llmos.compiler import Graph, Section, layout
+from llmos.hardware import usable_cores
 from llmos.models import Spec, inverse_frequencies
 from llmos.weights import Tensor, pack_into
 
@@ -18,11 +19,16 @@ def weights_bytes(graph: Graph) -> int:
 
 
 def fill_weights(
-    graph: Graph, parameters: Mapping[str, Tensor], out: memoryview, progress: Callable[[int, int], None] | None = None
+    graph: Graph,
+    parameters: Mapping[str, Tensor],
+    out: memoryview,
+    progress: Callable[[int, int], None] | None = None,
+    pack_rows: Callable[[np.ndarray, np.ndarray, str], bool] | None = None,
 ) -> None:
     """Pack every parameter to its place in `out` (weights_bytes long). progress: called with bytes done and bytes in all.
 
-    Raises UserError that names the tensor for values that a format cannot hold.
+    pack_rows: the packer of compiled code (`runtime.native_packer`); without one numpy does it. Raises UserError that names
+    the tensor for values that a format cannot hold.
     """
     target = np.frombuffer(out, np.uint8)
     total = weights_bytes(graph)
@@ -33,7 +39,7 @@ def fill_weights(
             view.view(np.float32)[:] = values.reshape(-1)
         else:
             (n, k), (rows, where) = section.shape, _row_reader(parameters, section)
-            pack_into(view, (n, k), rows, section.format, where)
+            pack_into(view, (n, k), rows, section.format, where, pack_rows, usable_cores())
         if progress:
             progress(section.offset + section.n_bytes, total)
 

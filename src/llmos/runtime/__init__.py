@@ -2,6 +2,7 @@
 
 from llmos.runtime.engine import Engine
 from llmos.runtime.executor import Batch, Executor, NativeExecutor, Output, Program, Result, SamplingParameters
+from llmos.runtime.packing import native_packer
 from llmos.runtime.pages import PagePool
 from llmos.runtime.sequence import Process, Request, Sequence
 
@@ -18,4 +19,5 @@ __all__ = [
     "Result",
     "SamplingParameters",
     "Sequence",
+    "native_packer",
 ]

@@ -1,22 +1,37 @@
 """The step ABI for ctypes: a mirror of native/include/llmos/step.h. A test compares sizes and offsets with the header."""
 
 import ctypes
-from ctypes import POINTER, Structure, c_float, c_int32, c_uint8, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, Structure, c_float, c_int32, c_int64, c_uint8, c_uint32, c_uint64, c_void_p
 
 from llmos.core.errors import UserError
 
-__all__ = ["ABI_VERSION", "NO_TOKEN", "PAGE_TOKENS", "STATUS", "Model", "Sampling", "Step", "address", "load_library"]
+__all__ = [
+    "ABI_VERSION",
+    "BAD_NUMBER",
+    "FORMATS",
+    "NO_TOKEN",
+    "PAGE_TOKENS",
+    "STATUS",
+    "Model",
+    "Sampling",
+    "Step",
+    "address",
+    "load_library",
+]
 
 ABI_VERSION = 1
 PAGE_TOKENS = 32
 NO_TOKEN = -1
+BAD_NUMBER = 7
+FORMATS = {"float32": 0, "bf16": 1, "int8": 2}
 STATUS = {
     1: "the library was built for another version of the step ABI",
     2: "a token id is outside the vocabulary",
     3: "a position is outside the context or has no page",
     4: "a page number is outside the pool",
     5: "the batch has counts or rows that do not fit",
-    6: "a feature was asked for that this code was not compiled with",
+    6: "a feature or format was asked for that this code was not compiled with",
+    7: "a weight is infinite or NaN, which the format cannot store",
 }
 
 
@@ -112,6 +127,8 @@ def load_library(path: str) -> ctypes.CDLL:
     library.llmos_pool_destroy.restype = None
     library.llmos_step.restype = c_int32
     library.llmos_step.argtypes = [POINTER(Model), POINTER(Step)]
+    library.llmos_pack.restype = c_int32
+    library.llmos_pack.argtypes = [c_int32, c_int32, c_int64, c_int64, c_void_p, c_void_p]
     return library
 
 

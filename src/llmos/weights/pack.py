@@ -15,7 +15,8 @@ from llmos.weights.tensor import bf16_to_float32, float32_to_bf16
 __all__ = ["pack", "pack_into", "packed_bytes", "unpack"]
 
 LANES, GROUP = 16, 32
-_CHUNK_VALUES = 4 << 20  # values packed at once: temporaries stay near 100 MB for two threads
+PackRows = Callable[[np.ndarray, np.ndarray, str], bool]  # (rows, out, format) -> False: does them not
+_CHUNK_VALUES = 4 << 20  # values packed at once: temporaries stay near 50 MB a thread
 
 
 def packed_bytes(rows: int, columns: int, format: str) -> int:
@@ -41,10 +42,12 @@ def pack_into(
     rows: Callable[[int, int], np.ndarray],
     format: str,
     where: Callable[[int], str] = "row {} of a matrix".format,
+    pack_rows: PackRows | None = None,
+    threads: int = 2,
 ) -> None:
-    """As `pack`, into given memory, asking `rows(start, stop)` for one chunk of rows at a time, on two threads.
+    """As `pack`, into given memory, asking `rows(start, stop)` for one chunk of rows at a time, on several threads.
 
-    where: the name of the tensor that a row belongs to, for messages.
+    where: the name of the tensor that a row belongs to, for messages. pack_rows: faster code that gives the same bytes.
     """
     n, k = shape
     step = max(LANES, _CHUNK_VALUES // max(k, 1) // LANES * LANES)
@@ -54,16 +57,18 @@ def pack_into(
         stop = min(start + step, n)
         blocks = -(-(stop - start) // LANES)
         target = out[start // LANES * size : (start // LANES + blocks) * size].reshape(blocks, size)
-        values = _padded(rows(start, stop), blocks * LANES)
+        values = rows(start, stop)
+        if pack_rows is not None and pack_rows(values, target, format):
+            return
         if format == "int8":
             _check_finite(values, start, where)
-        _PACK[format](values, target)
+        _PACK[format](_padded(values, blocks * LANES), target)
 
     starts = range(0, n, step)
     if len(starts) == 1:
         one(0)
         return
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         list(pool.map(one, starts))
 
 

@@ -3,5 +3,6 @@
 #include "llmos/attention.h"
 #include "llmos/check.h"
 #include "llmos/linear.h"
+#include "llmos/pack.h"
 #include "llmos/rows.h"
 #include "llmos/sample.h"

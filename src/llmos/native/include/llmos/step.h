@@ -23,8 +23,11 @@ enum LlmosStatus {
   LLMOS_BAD_POSITION = 3,  // a position outside 0 .. context-1, or without a page in its block table
   LLMOS_BAD_PAGE = 4,      // a page number outside the pool
   LLMOS_BAD_SHAPE = 5,     // counts negative, over the workspace, or rows outside the batch
-  LLMOS_UNSUPPORTED = 6    // a feature (adapters, collectives, encoder) that this code was not compiled with
+  LLMOS_UNSUPPORTED = 6,   // a feature (adapters, collectives, encoder) or format that this code was not compiled with
+  LLMOS_BAD_NUMBER = 7     // a weight that is infinite or NaN, for a format that cannot store it
 };
+
+enum LlmosFormat { LLMOS_FLOAT32 = 0, LLMOS_BF16 = 1, LLMOS_INT8 = 2 };
 
 // How one output row is turned into a token. Randomness is a counter hash of (seed, counter), never state.
 typedef struct LlmosSampling {
@@ -97,6 +100,10 @@ uint64_t llmos_workspace_bytes(int32_t max_tokens, int32_t max_outputs);
 void* llmos_pool_create(int32_t n_threads);  // NULL when the threads cannot be started
 void llmos_pool_destroy(void* pool);
 int32_t llmos_step(const LlmosModel* model, const LlmosStep* step);  // LlmosStatus
+
+// Packs a matrix w [rows][columns], stored as LLMOS_FLOAT32 or LLMOS_BF16, into the blocks of `format`: (rows + 15) / 16 of
+// them at `out`. Needs no alignment and no model; several threads may pack different rows. Returns LlmosStatus.
+int32_t llmos_pack(int32_t format, int32_t stored, int64_t rows, int64_t columns, const void* w, void* out);
 
 #ifdef __cplusplus
 }
