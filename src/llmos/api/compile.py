@@ -46,10 +46,10 @@ def compile_model(
     options = choose_options(source, weights, kv)
     graph = build_graph(source.spec, options, dump=dump)
     chosen = target_named(target or environment().target, features())
-    compile_code(graph, chosen, include=include_dir(), kernels_hash=sources_hash(), progress=progress)
+    library = compile_code(graph, chosen, include=include_dir(), kernels_hash=sources_hash(), progress=progress)
     memory = arena(weights_bytes(graph), "packed weights")
     view = memoryview(memory)[: weights_bytes(graph)]
-    source.fill(graph, view, progress)
+    source.fill(graph, library, view, progress)
     format = source.prompt_format
     tokenizer = Tokenizer(format) if format else None
     if tokenizer:

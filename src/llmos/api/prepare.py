@@ -16,7 +16,7 @@ from llmos.hardware import features
 from llmos.hub import Resolved, resolve
 from llmos.models import FAMILIES, Spec, parameter_count, shapes, sources, spec_from_config
 from llmos.native import include_dir, sources_hash
-from llmos.runtime import Program
+from llmos.runtime import Program, native_packer
 from llmos.text import PromptFormat, Tokenizer
 from llmos.weights import Llama2cFile, Parameters, open_checkpoint
 
@@ -42,14 +42,14 @@ class Source:
     parameters: Parameters | None = None
     bundle: Bundle | None = None
 
-    def fill(self, graph: Graph, out: memoryview, progress: Callable[[str], None] | None) -> None:
-        """Put the packed weights into `out`."""
+    def fill(self, graph: Graph, library: Path, out: memoryview, progress: Callable[[str], None] | None) -> None:
+        """Put the packed weights into `out`. library: the graph's compiled code, which packs them."""
         report = _percent(progress, "reading weights" if self.bundle else "packing weights")
         if self.bundle is not None:
             self.bundle.read_weights_into(out, report)
         else:
             assert self.parameters is not None, "a source has a bundle or parameters"
-            fill_weights(graph, self.parameters, out, report)
+            fill_weights(graph, self.parameters, out, report, native_packer(library))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def prepare(
         vocab=source.spec.vocab,
         context=reach,
         weights_bytes=weights_bytes(graph),
-        fill_weights=lambda out: source.fill(graph, out, progress),
+        fill_weights=lambda out: source.fill(graph, library, out, progress),
         rope=rope_tables(source.spec, reach),
     )
     info = _info(source, options, chosen.name, reach, program) | {"graph": graph_hash(graph)}
