@@ -118,7 +118,7 @@ def test_pieces_of_random_ids_are_the_whole_and_come_as_soon_as_they_are_certain
 def test_pieces_of_many_more_random_ids_are_the_whole(kind, request):
     tokenizer = request.getfixturevalue(kind)
 
-    @settings(max_examples=10_000, deadline=None)
+    @settings(max_examples=4000, deadline=None)
     @given(prefix=PARTS, parts=PARTS)
     def holds(prefix, parts):
         check(tokenizer, ids_of(tokenizer, prefix), ids_of(tokenizer, parts))
