@@ -47,11 +47,11 @@ def measure(part: str, options: argparse.Namespace, threads: int) -> Any:
 
 
 def machine() -> dict[str, Any]:
-    from llmos.cli.probe import measure_roofs
+    from llmos.api import measure_roofs
     from llmos.hardware import memory, model_name, topology
 
     facts = {"processor": model_name(), "topology": asdict(topology()), "memory": asdict(memory())}
-    return facts | {"roofs": asdict(measure_roofs(lambda message: None))}
+    return facts | {"roofs": asdict(measure_roofs())}
 
 
 def speed(peer_python: str, rounds: int, threads: int) -> dict[str, Any]:
