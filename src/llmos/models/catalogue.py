@@ -35,7 +35,7 @@ def _unpublished(name: str, title: str, owner: str, stand_in: str, family: str, 
         )
     return Entry(
         name=name,
-        about=f"{title}: weights never published; resolves to {DEFAULT_MODEL}",
+        about=f"{title} was never published: gives {DEFAULT_MODEL}",
         embedded=DEFAULT_MODEL,
         notice=(
             f"the weights of {title} were never published by {owner}: this is {DEFAULT_MODEL}, the small embedded model. "
