@@ -59,6 +59,18 @@ def test_a_stop_text_ends_the_generation_before_it(model):
     assert cut.finish_reason == "stop"
 
 
+def test_a_model_may_not_end_before_min_tokens(model):
+    stop = model.tokenize("")[0]
+    wants_to_end = {"logit_bias": {stop: 100.0}, "seed": 1, "logprobs": True}
+    assert model.generate("Once", min_tokens=0, **wants_to_end).tokens == [stop]
+    generation = model.generate("Once", min_tokens=3, **wants_to_end)
+    assert len(generation.tokens) == 4
+    assert generation.tokens[3] == stop
+    assert generation.finish_reason == "stop"
+    assert all(-30 < value <= 0 for value in generation.logprobs)
+    assert model.generate_tokens("Once", min_tokens=3, ignore_eos=True, seed=1, max_tokens=5)
+
+
 def test_closing_a_stream_cancels_it(model):
     stream = model.stream_text(FOX, temperature=1.0, max_tokens=400)
     next(stream)

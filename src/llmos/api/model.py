@@ -96,13 +96,13 @@ class Model:
     def generate_text(self, prompt: Prompt, **settings: Unpack[SettingKeywords]) -> str:
         """The continuation of a prompt, without the prompt.
 
-        max_tokens: at most so many. temperature: spread of the draw, 0 is greedy. top_p, top_k, min_p: what it is limited
-        to. repetition_penalty divides the scores of tokens seen; presence_penalty and frequency_penalty are subtracted from
-        those of tokens generated; logit_bias is added: {id: value}. seed: the same seed gives the same bytes, None draws a
-        fresh one. stop: a text or texts to end before. overflow: for a prompt over the context, "error" or "drop_oldest".
-        ignore_eos goes on past the model's own end. Where temperature, top_p, top_k, min_p and repetition_penalty are None,
-        the model's generation_config decides, else 0.8, 0.95, 0, 0 and 1. logprobs, top_logprobs: see `generate`; priority
-        (smaller runs first) and owner: see `processes`.
+        max_tokens: at most so many. min_tokens: the model may not end before so many. temperature: spread of the draw, 0 is
+        greedy. top_p, top_k, min_p: what it is limited to. repetition_penalty divides the scores of tokens seen;
+        presence_penalty and frequency_penalty are subtracted from those of tokens generated; logit_bias is added: {id: value}.
+        seed: the same seed gives the same bytes, None draws a fresh one. stop: a text or texts to end before. overflow: for a
+        prompt over the context, "error" or "drop_oldest". ignore_eos goes on past the model's own end. Where temperature,
+        top_p, top_k, min_p, repetition_penalty and min_tokens are None, the model's generation_config decides, else 0.8, 0.95,
+        0, 0, 1 and 0. logprobs, top_logprobs: see `generate`; priority (smaller runs first) and owner: see `processes`.
 
         Raises UserError for settings and prompts that cannot be used, and for a model that is closed.
         """
@@ -212,6 +212,7 @@ class Model:
         request = Request(
             ids=tuple(ids),
             max_tokens=chosen.max_tokens,
+            min_tokens=chosen.min_tokens,
             sampling=chosen.sampling(secrets.randbits(63) if chosen.seed is None else chosen.seed),
             stop_ids=self._format.stop_ids if self._format and not chosen.ignore_eos else (),
             n_top=chosen.top_logprobs,

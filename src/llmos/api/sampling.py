@@ -21,7 +21,15 @@ __all__ = ["SettingKeywords", "Settings", "settings_from", "takes_settings"]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
-_FROM_MODEL = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+# Setting -> its name in a generation_config.json, which may give its default.
+_FROM_MODEL = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "repetition_penalty": "repetition_penalty",
+    "min_tokens": "min_new_tokens",
+}
 _NUMBERS = ("temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
 
 
@@ -29,6 +37,7 @@ class SettingKeywords(TypedDict, total=False):
     """The keywords that every generating method takes; None is the same as leaving one out."""
 
     max_tokens: int | None
+    min_tokens: int | None
     temperature: float | None
     top_p: float | None
     top_k: int | None
@@ -52,6 +61,7 @@ class Settings:
     """See `Model.generate_text`. logit_bias: added to the scores of ids; top_logprobs: alternatives kept per token."""
 
     max_tokens: int = 128
+    min_tokens: int = 0
     temperature: float = 0.8
     top_p: float = 0.95
     top_k: int = 0
@@ -72,6 +82,7 @@ class Settings:
     def __post_init__(self) -> None:
         self._check_types()
         _require(self.max_tokens >= 0, f"max_tokens is {self.max_tokens}; it must be at least 0")
+        _require(self.min_tokens >= 0, f"min_tokens is {self.min_tokens}; it must be at least 0")
         _require(self.temperature >= 0, f"temperature is {self.temperature}; it must be 0 (greedy) or more")
         _require(0 < self.top_p <= 1, f"top_p is {self.top_p}; it must be above 0 and at most 1 (off)")
         _require(self.top_k >= 0, f"top_k is {self.top_k}; it must be 0 (off) or more")
@@ -91,7 +102,7 @@ class Settings:
             value = getattr(self, name)
             number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
             _require(number, f"{name} must be a finite number, not {value!r}")
-        for name in ("max_tokens", "top_k", "top_logprobs", "priority"):
+        for name in ("max_tokens", "min_tokens", "top_k", "top_logprobs", "priority"):
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool)
             _require(whole, f"{name} must be a whole number, not {value!r}")
@@ -116,7 +127,8 @@ def settings_from(given: Mapping[str, Any], model: Mapping[str, Any], vocab: int
             raise UserError(
                 f"unknown setting {name!r}: " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}")
             )
-    values = {name: model[name] for name in _FROM_MODEL if model.get("do_sample") and model.get(name) is not None}
+    stated = {name: model.get(key) for name, key in _FROM_MODEL.items() if model.get("do_sample")}
+    values = {name: value for name, value in stated.items() if value is not None}
     values |= {name: _python_number(value) for name, value in given.items() if value is not None}
     values["stop"] = _stops(values.get("stop", []))
     values["logit_bias"] = _bias(values.get("logit_bias", {}), vocab)

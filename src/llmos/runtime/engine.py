@@ -196,7 +196,8 @@ class Engine:
             batch.outputs += [Output(row=first + i, score=id) for i, id in enumerate(following)]
         elif start + n == len(sequence.ids):
             position = len(sequence.ids)
-            batch.outputs.append(Output(first + n - 1, request.sampling, position, sequence.ids, sequence.n_prompt))
+            sampling = request.sampling_after(position - sequence.n_prompt, self.executor.vocab)
+            batch.outputs.append(Output(first + n - 1, sampling, position, sequence.ids, sequence.n_prompt))
             batch.n_top = max(batch.n_top, request.n_top)
             batch.want_logprobs |= request.logprobs
 

@@ -1,8 +1,9 @@
 """A generation as a process: what was asked, what has come of it, where it stands."""
 
 import itertools
+import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from llmos.runtime.executor import SamplingParameters
@@ -16,10 +17,14 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """ids: the prompt. score: give the log-probability of every id and generate nothing. priority: smaller runs first."""
+    """ids: the prompt. score: give the log-probability of every id and generate nothing. priority: smaller runs first.
+
+    min_tokens: no stop id is drawn before there are so many.
+    """
 
     ids: tuple[int, ...]
     max_tokens: int = 128
+    min_tokens: int = 0
     sampling: SamplingParameters = SamplingParameters()
     stop_ids: tuple[int, ...] = ()
     n_top: int = 0
@@ -27,6 +32,13 @@ class Request:
     score: bool = False
     priority: int = 0
     owner: str = ""
+
+    def sampling_after(self, n_generated: int, vocab: int) -> SamplingParameters:
+        """How the token after `n_generated` ones is drawn."""
+        if n_generated >= self.min_tokens or not self.stop_ids:
+            return self.sampling
+        barred = {id: -math.inf for id in self.stop_ids if 0 <= id < vocab}
+        return replace(self.sampling, logit_bias=tuple(sorted((dict(self.sampling.logit_bias) | barred).items())))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -183,11 +183,13 @@ class Generation:
     top_p: float = 0.95
     min_p: float = field(default=0.0, metadata={"help": "leave out tokens below this share of the likeliest one's"})
     repetition_penalty: float = field(default=1.0, metadata={"help": "1 is off"})
+    min_new_tokens: int = field(default=0, metadata={"help": "no stop token before so many; 1 never answers nothing"})
 
     def __post_init__(self):
         require(self.temperature >= 0, f"temperature is {self.temperature}; it must be 0 or more")
         require(0 < self.top_p <= 1, f"top_p is {self.top_p}; it must be above 0 and at most 1")
         require(0 <= self.min_p <= 1, f"min_p is {self.min_p}; it must be from 0 to 1")
+        require(self.min_new_tokens >= 0, f"min_new_tokens is {self.min_new_tokens}; it must be at least 0")
         require(self.repetition_penalty > 0, f"repetition_penalty is {self.repetition_penalty}; it must be above 0")
 
 
