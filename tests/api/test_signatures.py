@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import llm
-from llmos.api.sampling import _FROM_MODEL, SettingKeywords, Settings
+from llmos.api.model_defaults import TAKEN
+from llmos.api.sampling import SettingKeywords, Settings
 
 METHODS = ("chat", "generate", "generate_text", "generate_tokens", "start", "stream_text")
 FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
@@ -33,7 +34,7 @@ def test_signatures_show_every_setting_with_its_default(method: str):
     assert list(shown) == list(FIELDS)
     assert not [p for p in parameters.values() if p.kind is p.VAR_KEYWORD]
     for name, parameter in shown.items():
-        later = name in _FROM_MODEL or FIELDS[name].default is dataclasses.MISSING
+        later = name in TAKEN or FIELDS[name].default is dataclasses.MISSING
         assert parameter.default == (None if later else FIELDS[name].default), name
         assert parameter.annotation is not parameter.empty
 

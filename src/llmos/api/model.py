@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Unpack
 
 from llmos.api.generation import Generation
+from llmos.api.model_defaults import unapplied
 from llmos.api.prepare import Prepared, prepare
 from llmos.api.prompts import Messages, Prompt, messages_of, token_ids
 from llmos.api.sampling import SettingKeywords, Settings, settings_from, takes_settings
@@ -25,7 +26,7 @@ _SEQUENCES = 4  # how many full contexts the KV pool holds by default
 
 
 class ModelNotice(UserWarning):
-    """What a user should know about the model that was loaded, for instance that it is not the one that was named."""
+    """What a user should know and that is no error: the model is not the one that was named, or something was left out."""
 
 
 def load_model(
@@ -53,6 +54,10 @@ def load_model(
     prepared = prepare(os.fspath(name_or_path), weights=weights, kv=kv, context=context, progress=progress)
     if prepared.notice:
         warnings.warn(prepared.notice, ModelNotice, stacklevel=2)
+    asked = ", ".join(unapplied(prepared.generation))
+    if asked:
+        told = f"{prepared.info['name']}: generation_config.json asks for {asked}, which LLMOS does not do yet"
+        warnings.warn(told, ModelNotice, stacklevel=2)
     return Model(prepared, threads=threads or environment().threads or usable_cores())
 
 

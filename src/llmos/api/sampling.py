@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, TypeVar
 
+from llmos.api.model_defaults import TAKEN, defaults_of
 from llmos.core.errors import UserError
 from llmos.runtime import SamplingParameters
 
@@ -21,15 +22,6 @@ __all__ = ["SettingKeywords", "Settings", "settings_from", "takes_settings"]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
-# Setting -> its name in a generation_config.json, which may give its default.
-_FROM_MODEL = {
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "top_k": "top_k",
-    "min_p": "min_p",
-    "repetition_penalty": "repetition_penalty",
-    "min_tokens": "min_new_tokens",
-}
 _NUMBERS = ("temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
 
 
@@ -119,7 +111,10 @@ class Settings:
 
 
 def settings_from(given: Mapping[str, Any], model: Mapping[str, Any], vocab: int) -> Settings:
-    """Settings from keywords over the model's own defaults. Raises UserError for unknown names and impossible values."""
+    """Settings from keywords over the defaults of `model`, a generation_config.json.
+
+    Raises UserError for unknown names and impossible values.
+    """
     names = [field.name for field in dataclasses.fields(Settings)]
     for name in given:
         if name not in names:
@@ -127,8 +122,7 @@ def settings_from(given: Mapping[str, Any], model: Mapping[str, Any], vocab: int
             raise UserError(
                 f"unknown setting {name!r}: " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}")
             )
-    stated = {name: model.get(key) for name, key in _FROM_MODEL.items() if model.get("do_sample")}
-    values = {name: value for name, value in stated.items() if value is not None}
+    values = defaults_of(model)
     values |= {name: _python_number(value) for name, value in given.items() if value is not None}
     values["stop"] = _stops(values.get("stop", []))
     values["logit_bias"] = _bias(values.get("logit_bias", {}), vocab)
@@ -144,7 +138,7 @@ def takes_settings(method: Method) -> Method:
     signature = inspect.signature(method)
     shown = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
     for field in dataclasses.fields(Settings):
-        decided_later = field.name in _FROM_MODEL or field.default is dataclasses.MISSING
+        decided_later = field.name in TAKEN or field.default is dataclasses.MISSING
         default = None if decided_later else field.default
         hint = hints[field.name] if default is None else typing.get_type_hints(Settings)[field.name]
         shown.append(inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint))
