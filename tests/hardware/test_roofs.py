@@ -1,7 +1,9 @@
 """The probes really run, and what they say is possible."""
 
 import ctypes
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -36,3 +38,18 @@ def test_probe_reads_every_byte(tmp_path: Path):
         raw[start + at] = 1
         assert read(ctypes.addressof(raw) + start, 1024) != before
         raw[start + at] = 0
+
+
+def test_bandwidth_is_measured_on_huge_pages():
+    huge_kib = []
+
+    def read(start: int, n_bytes: int) -> int:
+        entries = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text(), flags=re.M)[1:]
+        ranges = [re.match(r"(\w+)-(\w+)", entry) for entry in entries]
+        holds = [int(r[1], 16) <= start + n_bytes // 2 < int(r[2], 16) for r in ranges]
+        huge_kib.append(int(re.search(r"^AnonHugePages:\s+(\d+) kB", entries[holds.index(True)], re.M)[1]))
+        return 0
+
+    measure_bandwidth(SimpleNamespace(llmos_probe_read=read), 1, repeats=1)
+    granted = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    assert huge_kib[0] > 0 or not granted.exists() or "[never]" in granted.read_text()

@@ -27,7 +27,8 @@ def measure_bandwidth(probe: ctypes.CDLL, threads: int, *, repeats: int = 5) -> 
     part = _read_size() // threads // _CHUNK * _CHUNK
     probe.llmos_probe_read.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
     probe.llmos_probe_read.restype = ctypes.c_uint64
-    with mmap.mmap(-1, part * threads) as arena:
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # shared memory would get small pages, whatever is advised
+    with mmap.mmap(-1, part * threads, flags=private) as arena:
         if hasattr(mmap, "MADV_HUGEPAGE"):
             arena.madvise(mmap.MADV_HUGEPAGE)
         view = ctypes.c_char.from_buffer(arena)

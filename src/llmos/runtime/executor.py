@@ -103,9 +103,13 @@ class Program:
 
 
 def arena(n_bytes: int, what: str) -> mmap.mmap:
-    """Zeroed anonymous memory, in huge pages where the system grants them. Raises ResourceError where there is not enough."""
+    """Zeroed anonymous memory, in huge pages where the system grants them. Raises ResourceError where there is not enough.
+
+    Private, because shared memory gets huge pages by a setting of its own, which is off nearly everywhere; and because a
+    forked child then writes to a copy.
+    """
     try:
-        memory = mmap.mmap(-1, max(n_bytes, mmap.PAGESIZE))
+        memory = mmap.mmap(-1, max(n_bytes, mmap.PAGESIZE), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except (OSError, ValueError) as error:
         raise ResourceError(f"{format_bytes(n_bytes)} of memory for {what} cannot be had: {error}") from error
     if hasattr(mmap, "MADV_HUGEPAGE"):
