@@ -10,6 +10,7 @@ never taken back: an id is appended after everything that belongs to it, and a s
 are freed.
 """
 
+import os
 import threading
 
 from llmos.core.errors import LlmosError, ResourceError, UserError
@@ -31,7 +32,7 @@ class Engine:
         self.chunk_tokens = min(chunk_tokens or executor.max_tokens, executor.max_tokens)
         self.share_prefixes = share_prefixes
         self._active: list[Sequence] = []  # in order of standing
-        self._lock = threading.Lock()
+        self._locks: dict[int, threading.Lock] = {}
         self._changing = False
         self._empty_pool()
 
@@ -39,7 +40,7 @@ class Engine:
         """Queue a request. Raises UserError for ids that the model does not have or a prompt that cannot fit."""
         self._check(request)
         sequence = Sequence(request)
-        with self._lock:
+        with self._lock():
             self._begin()
             if request.max_tokens == 0 and not request.score:
                 self._finish(sequence, "length")
@@ -53,13 +54,13 @@ class Engine:
 
         Where the executor fails, the sequences of that step end with its error, and the next step goes on without them.
         """
-        with self._lock:
+        with self._lock():
             return self._step()
 
     def wait(self, sequence: Sequence, n_generated: int | None = None) -> None:
         """Drive steps until the sequence is finished or has `n_generated` ids. Raises its error."""
         while not self._arrived(sequence, n_generated):
-            with self._lock:
+            with self._lock():
                 if not self._arrived(sequence, n_generated):
                     self._step()
         if sequence.error is not None:
@@ -67,7 +68,7 @@ class Engine:
 
     def cancel(self, sequence: Sequence) -> None:
         """Stop a sequence and free its pages. Does nothing to one that has finished."""
-        with self._lock:
+        with self._lock():
             self._begin()
             if sequence.state != "finished":
                 self._finish(sequence, "cancelled")
@@ -75,7 +76,7 @@ class Engine:
 
     def close(self) -> None:
         """Cancel what runs and close the executor, between two steps."""
-        with self._lock:
+        with self._lock():
             self._begin()
             for sequence in self._active:
                 self._finish(sequence, "cancelled")
@@ -84,17 +85,24 @@ class Engine:
 
     def processes(self) -> list[Process]:
         """The sequences that are not finished."""
-        with self._lock:
+        with self._lock():
             self._begin()
             self._end()
             return [sequence.describe() for sequence in self._active]
 
     def check(self) -> None:
         """Assert that no page is lost or shared by mistake."""
-        with self._lock:
+        with self._lock():
             self._begin()
             self._end()
             self.pool.check([sequence.pages for sequence in self._active])
+
+    def _lock(self) -> threading.Lock:
+        """The lock of this process. After a fork nobody in the child gives back what a thread of the parent holds.
+
+        What that thread was in the midst of is put in order as after an interrupt.
+        """
+        return self._locks.setdefault(os.getpid(), threading.Lock())
 
     @staticmethod
     def _arrived(sequence: Sequence, n_generated: int | None) -> bool:

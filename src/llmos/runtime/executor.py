@@ -2,6 +2,7 @@
 
 import ctypes
 import mmap
+import os
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -138,7 +139,8 @@ class NativeExecutor:
         self._pool = self._library.llmos_pool_create(threads)
         if not self._pool:
             raise ResourceError(f"{threads} threads cannot be started: lower LLMOS_THREADS or threads=")
-        self._end_threads = weakref.finalize(self, self._library.llmos_pool_destroy, self._pool)
+        self._owner = os.getpid()
+        self._end_threads = weakref.finalize(self, _end_pool, self._library, self._pool, self._owner)
         self._end_threads.atexit = False  # another thread may be in a step then, and the process takes them along
         self._model = self._describe(program)
         self._buffers(max_pages=-(-program.context // abi.PAGE_TOKENS))
@@ -182,9 +184,14 @@ class NativeExecutor:
         )
 
     def step(self, batch: Batch) -> Result:
-        """Run one batch. Raises LlmosError when the native code refuses it, which is a defect of the caller."""
+        """Run one batch. Raises LlmosError when the native code refuses it, which is a defect of the caller.
+
+        Raises UserError in a process that was forked from the one that loaded the model: the threads stayed there.
+        """
         if not self._pool:
             raise UserError("the model is closed: load it again")
+        if os.getpid() != self._owner:
+            raise UserError("the model was loaded in another process: load it again there")
         n, outputs = len(batch.token_ids), batch.outputs
         assert n <= self.max_tokens and len(outputs) <= self.max_outputs, "batch exceeds the workspace"
         self._tokens[0, :n], self._tokens[1, :n], self._tokens[2, :n] = batch.token_ids, batch.positions, batch.sequence
@@ -251,6 +258,12 @@ class NativeExecutor:
             self._pool = None
             self._end_threads()
             self._arenas.clear()
+
+
+def _end_pool(library: ctypes.CDLL, pool: int, owner: int) -> None:
+    """Stop the threads of a pool; in a forked child there are none, and waiting for them would never end."""
+    if os.getpid() == owner:
+        library.llmos_pool_destroy(pool)
 
 
 def _pairs(ids: np.ndarray, logprobs: np.ndarray) -> list[list[tuple[int, float]]]:
