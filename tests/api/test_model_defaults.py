@@ -99,3 +99,12 @@ def test_a_model_that_asks_for_nothing_more_says_nothing(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         llm.load_model(copy_of_mini(tmp_path, no_repeat_ngram_size=0, use_cache=False)).close()
+
+
+@pytest.mark.toolchain
+def test_a_tokenizer_that_asks_for_more_says_so(tmp_path):
+    name = copy_of_mini(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"add_eos_token": True}))
+    with pytest.warns(llm.ModelNotice, match=r": tokenizer_config\.json asks for add_eos_token=True, which"):
+        llm.load_model(name).close()

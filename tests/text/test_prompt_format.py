@@ -78,6 +78,7 @@ def test_what_is_no_prompt_format_is_refused(raw):
         ("tokenizer_config.json", '{"bos_token": {"id": 3}}', "bos_token must be"),
         ("tokenizer_config.json", '{"chat_template": 3}', "chat_template must be"),
         ("tokenizer_config.json", '{"chat_template": [{"name": "default"}, 3]}', None),
+        ("special_tokens_map.json", "[]", "not a JSON object"),
         ("tokenizer_config.json", '{"add_bos_token": "yes"}', "add_bos must be true or false"),
         ("generation_config.json", '{"eos_token_id": "259"}', "eos_token_id must be"),
         ("generation_config.json", '{"eos_token_id": [[259]]}', "eos_token_id must be"),

@@ -5,6 +5,7 @@ import secrets
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Unpack
 
 from llmos.api.generation import Generation
@@ -18,7 +19,7 @@ from llmos.core.units import format_bytes
 from llmos.hardware import memory, usable_cores
 from llmos.runtime import Engine, NativeExecutor, Process, Request
 from llmos.runtime.abi import PAGE_TOKENS, load_library
-from llmos.text import StopMatcher, Tokenizer, render_chat
+from llmos.text import PromptFormat, StopMatcher, Tokenizer, render_chat
 
 __all__ = ["Model", "ModelNotice", "load_model"]
 
@@ -54,9 +55,7 @@ def load_model(
     prepared = prepare(os.fspath(name_or_path), weights=weights, kv=kv, context=context, progress=progress)
     if prepared.notice:
         warnings.warn(prepared.notice, ModelNotice, stacklevel=2)
-    asked = ", ".join(unapplied(prepared.generation))
-    if asked:
-        told = f"{prepared.info['name']}: generation_config.json asks for {asked}, which LLMOS does not do yet"
+    for told in _left_undone(prepared):
         warnings.warn(told, ModelNotice, stacklevel=2)
     return Model(prepared, threads=threads or environment().threads or usable_cores())
 
@@ -261,6 +260,19 @@ class Model:
             raise UserError(
                 f"the prompt has {len(ids)} tokens, the context holds {context}: shorten it, or pass overflow='drop_oldest' to leave out its beginning"
             )
+
+
+def _left_undone(prepared: Prepared) -> Iterator[str]:
+    """One sentence for each file beside the weights that asks for something that is not done."""
+    folder = Path(prepared.info["path"])
+    read_here = prepared.prompt_format is not None and (folder / "tokenizer.json").exists()
+    asked = {
+        "generation_config.json": unapplied(prepared.generation),
+        "tokenizer_config.json": PromptFormat.unapplied(folder) if read_here else [],
+    }
+    for file, fields in asked.items():
+        if fields:
+            yield f"{prepared.info['name']}: {file} asks for {', '.join(fields)}, which LLMOS does not do yet"
 
 
 def _check_count(name: str, value: object) -> None:

@@ -14,6 +14,7 @@ from typing import Any, TypeGuard
 
 from llmos.core.errors import FormatError, UserError
 from llmos.text.llama2c import read_pieces, tokenizer_of_pieces
+from llmos.text.tokenizer_settings import unapplied_settings
 
 __all__ = ["GOLDEN_TEXTS", "PromptFormat"]
 
@@ -48,9 +49,8 @@ class PromptFormat:
             raise UserError(
                 f"{folder} has no tokenizer.json; other tokenizer files are not read: save the tokenizer with transformers' fast class"
             )
-        settings = _json(folder / "tokenizer_config.json")
+        settings, special = _settings(folder)
         text = _text(path)
-        special = _special(settings, folder / "tokenizer_config.json")
         ids = _ids_by_text(path, text)
         bos, eos = special.get("bos_token"), special.get("eos_token")
         stops = [*_stop_ids(folder), *([ids[eos]] if eos in ids else [])]
@@ -63,6 +63,14 @@ class PromptFormat:
             "special": special,
         }
         return cls.from_dict(values, where=folder)
+
+    @staticmethod
+    def unapplied(folder: Path) -> list[str]:
+        """`name=value` of what the tokenizer settings of a folder that `load` has read ask for and is not done."""
+        settings, special = _settings(folder)
+        path = folder / "tokenizer.json"
+        text = _text(path)
+        return unapplied_settings(json.loads(text), settings, special, _ids_by_text(path, text))
 
     @classmethod
     def from_llama2c(cls, path: Path, vocab: int) -> "PromptFormat":
@@ -154,6 +162,13 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise FormatError(path, "is not a JSON object")
     return raw
+
+
+def _settings(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """tokenizer_config.json, and the named tokens: its own first, then those of special_tokens_map.json, which is older."""
+    config, older = folder / "tokenizer_config.json", folder / "special_tokens_map.json"
+    settings = _json(config)
+    return settings, _special(_json(older), older) | _special(settings, config)
 
 
 def _special(settings: dict[str, Any], path: Path) -> dict[str, str]:
