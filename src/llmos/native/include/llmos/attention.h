@@ -101,17 +101,21 @@ void RopeAppend(Team& team, float* qkv, int ld, const Call& c, uint64_t page_byt
   });
 }
 
-// What one query has seen so far: maximum, sum of exponentials, weighted values.
+// What one query has seen so far: maximum, sum of exponentials, weighted values of a slice of the head. It lies on the stack,
+// which no model may overflow: a tile keeps at most kMostQueries of them, and a slice is at most kMostChunks vectors.
+constexpr int kMostQueries = 16, kMostChunks = 32;
+
 template <int d>
 struct Softmax {
-  static constexpr int kChunks = (d + kLanes - 1) / kLanes;
+  static constexpr int kAll = (d + kLanes - 1) / kLanes, kChunks = kAll < kMostChunks ? kAll : kMostChunks;
   float maximum, sum;
   F16 out[kChunks];
 };
 
-// One page for one query. `valid` positions of it count.
+// One page for one query. `valid` positions of it count; the values from vector `first` of the head on, `chunks` vectors.
 template <int d, Kv kFormat>
-LLMOS_INLINE void AttendPage(const float* query, const KvHead<d, kFormat>& head, int valid, float scale, Softmax<d>& state) {
+LLMOS_INLINE void AttendPage(const float* query, const KvHead<d, kFormat>& head, int valid, float scale, int first, int chunks,
+                             Softmax<d>& state) {
   F16 score[2] = {};
   for (int i = 0; i < d; ++i) {
     const F16 q = Set(query[i]);
@@ -135,36 +139,53 @@ LLMOS_INLINE void AttendPage(const float* query, const KvHead<d, kFormat>& head,
   }
   state.sum = state.sum * correction + Sum(weight[0] + weight[1]);
   state.maximum = maximum;
-  for (int j = 0; j < Softmax<d>::kChunks; ++j) state.out[j] = state.out[j] * Set(correction);
-  for (int p = 0; p < valid; ++p)
-    for (int j = 0; j < Softmax<d>::kChunks; ++j)
-      state.out[j] = Fma(Set(values[p]), head.Read(head.values(), (size_t)p * KvHead<d, kFormat>::kPadded + j * kLanes), state.out[j]);
+  for (int j = 0; j < chunks; ++j) state.out[j] = state.out[j] * Set(correction);
+  for (int p = 0; p < valid; ++p) {
+    const size_t row = (size_t)p * KvHead<d, kFormat>::kPadded + first * kLanes;
+    for (int j = 0; j < chunks; ++j) state.out[j] = Fma(Set(values[p]), head.Read(head.values(), row + j * kLanes), state.out[j]);
+  }
 }
 
-// out rows are the heads side by side. A tile is one token and one key/value head with the queries that share it.
+// `queries` heads of d floats that share a key/value head, of token t: a slice of their outputs.
+template <int d, Kv kFormat, int kQueries>
+LLMOS_INLINE void AttendSlice(const float* query, int queries, const Call& c, int t, uint64_t page_bytes, uint64_t offset, float scale,
+                              int first, int chunks, float* out) {
+  const int position = c.step.positions[t];
+  Softmax<d> state[kQueries];
+  for (auto& s : state) {
+    s.maximum = -1e30f;
+    s.sum = 0;
+    for (auto& chunk : s.out) chunk = Set(0);
+  }
+  for (int p = 0; p <= position / kPage; ++p) {
+    const KvHead<d, kFormat> head{c.page(t, p, page_bytes) + offset};
+    const int left = position + 1 - p * kPage, valid = left < kPage ? left : kPage;
+    for (int q = 0; q < queries; ++q) AttendPage<d, kFormat>(query + q * d, head, valid, scale, first, chunks, state[q]);
+  }
+  for (int q = 0; q < queries; ++q)
+    for (int j = 0; j < chunks; ++j) {
+      const int at = (first + j) * kLanes;
+      StorePart(out + q * d + at, state[q].out[j] / Set(state[q].sum), d - at);
+    }
+}
+
+// out rows are the heads side by side. A tile is one token and one key/value head with the queries that share it. Every slice
+// of a head that is larger than one computes the scores anew: such heads are rare, and the bytes are the same.
 template <int H, int KV, int d, Kv kFormat>
 void Attention(Team& team, const float* qkv, int ld, const Call& c, uint64_t page_bytes, uint64_t layer, float scale, float* out,
                int ldout) {
-  constexpr int kQueries = H / KV;
+  constexpr int kQueries = H / KV, kTogether = kQueries < kMostQueries ? kQueries : kMostQueries;
+  constexpr int kAll = Softmax<d>::kAll, kSlice = Softmax<d>::kChunks;
   team.RunTiles(c.n_tokens * KV, [&](int tile) {
-    const int t = tile / KV, h = tile % KV, position = c.step.positions[t];
-    Softmax<d> state[kQueries];
-    for (auto& s : state) {
-      s.maximum = -1e30f;
-      s.sum = 0;
-      for (auto& chunk : s.out) chunk = Set(0);
-    }
-    for (int p = 0; p <= position / kPage; ++p) {
-      const KvHead<d, kFormat> head{c.page(t, p, page_bytes) + layer + h * KvHead<d, kFormat>::kBytes};
-      const int left = position + 1 - p * kPage, valid = left < kPage ? left : kPage;
-      for (int q = 0; q < kQueries; ++q)
-        AttendPage<d, kFormat>(qkv + (size_t)t * ld + (h * kQueries + q) * d, head, valid, scale, state[q]);
-    }
-    for (int q = 0; q < kQueries; ++q) {
-      float* row = out + (size_t)t * ldout + (h * kQueries + q) * d;
-      for (int j = 0; j < Softmax<d>::kChunks; ++j)
-        StorePart(row + j * kLanes, state[q].out[j] / Set(state[q].sum), d - j * kLanes);
-    }
+    const int t = tile / KV, h = tile % KV;
+    const uint64_t offset = layer + h * KvHead<d, kFormat>::kBytes;
+    for (int q = h * kQueries; q < (h + 1) * kQueries; q += kTogether)
+      for (int first = 0; first < kAll; first += kSlice) {
+        const int queries = kQueries % kTogether && (h + 1) * kQueries - q < kTogether ? (h + 1) * kQueries - q : kTogether;
+        const int chunks = kAll % kSlice && kAll - first < kSlice ? kAll - first : kSlice;
+        AttendSlice<d, kFormat, kTogether>(qkv + (size_t)t * ld + (size_t)q * d, queries, c, t, page_bytes, offset, scale, first, chunks,
+                                        out + (size_t)t * ldout + (size_t)q * d);
+      }
   });
 }
 
