@@ -180,6 +180,7 @@ class NativeExecutor:
             sequence=self._tokens[2].ctypes.data,
             block_table=self._table.ctypes.data,
             output_rows=self._rows.ctypes.data,
+            sampling_bytes=ctypes.sizeof(abi.Sampling),
             sampled=self._sampled.ctypes.data,
         )
 

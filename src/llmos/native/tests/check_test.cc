@@ -31,6 +31,7 @@ struct Fixture {
     step.block_table = table;
     step.output_rows = rows;
     step.sampling = sampling;
+    step.sampling_bytes = sizeof *sampling;
     step.sampled = sampled;
     step.n_top = 4;
     step.top_ids = top_ids;
@@ -69,6 +70,26 @@ TEST(versions) {
   REFUSED(LLMOS_BAD_ABI, step.abi_version = 0);
   REFUSED(LLMOS_BAD_ABI, model.struct_bytes -= 1);
   REFUSED(LLMOS_BAD_ABI, step.struct_bytes -= 1);
+  REFUSED(LLMOS_OK, step.struct_bytes += 8);
+  REFUSED(LLMOS_BAD_ABI, step.sampling_bytes -= 8);
+  REFUSED(LLMOS_BAD_ABI, step.sampling_bytes += 4);  // the second one would not be aligned
+}
+
+// A caller whose header has a field more.
+TEST(larger_sampling_structures_are_checked_where_they_lie) {
+  struct Larger {
+    LlmosSampling known;
+    uint64_t unknown;
+  } sampling[2] = {};
+  const int32_t bad = kVocab;
+  Fixture f;
+  sampling[0].unknown = ~0ull;
+  f.step.sampling = &sampling[0].known;
+  f.step.sampling_bytes = sizeof(Larger);
+  EXPECT(CheckStep(&f.model, &f.step, kVocab) == LLMOS_OK);
+  sampling[1].known.history = &bad;
+  sampling[1].known.n_history = 1;
+  EXPECT(CheckStep(&f.model, &f.step, kVocab) == LLMOS_BAD_TOKEN);
 }
 
 TEST(tokens_positions_and_pages) {

@@ -21,6 +21,7 @@ struct Rows {
   LlmosStep step{};
   explicit Rows(int rows) : n(rows), logits((size_t)rows * RoundUp(V, 16)), scratch(rows * DrawBytes<V>()), sampled(rows), logprob(rows) {
     step.n_outputs = n;
+    step.sampling_bytes = sizeof(LlmosSampling);
   }
   float* row(int o) { return logits + (size_t)o * RoundUp(V, 16); }
   void Run(int threads) {
@@ -190,6 +191,29 @@ TEST(penalties_and_bias) {
   }
   EXPECT(rows.sampled[0] == best);
   EXPECT(Near(rows.logprob[0], raw[best] - log(sum), 1e-5), "%g", rows.logprob[0]);
+}
+
+// A caller whose header has a field more.
+TEST(larger_sampling_structures_are_read_where_they_lie) {
+  struct Larger {
+    LlmosSampling known;
+    uint64_t unknown[3];
+  } p[3] = {};
+  constexpr int V = 20;
+  Rows<V> rows(3);
+  const int32_t ids[3] = {7, 3, 19};
+  const float bias = 100;
+  for (int o = 0; o < 3; ++o) {
+    p[o] = {Plain(), {~0ull, ~0ull, ~0ull}};
+    p[o].known.bias_ids = &ids[o];
+    p[o].known.bias_values = &bias;
+    p[o].known.n_bias = 1;
+  }
+  rows.step.sampling = &p[0].known;
+  rows.step.sampling_bytes = sizeof *p;
+  rows.step.sampled = rows.sampled;
+  rows.Run(2);
+  for (int o = 0; o < 3; ++o) EXPECT(rows.sampled[o] == ids[o], "row %d draws %d", o, rows.sampled[o]);
 }
 
 TEST(a_huge_bias_leaves_the_log_probability_exact) {

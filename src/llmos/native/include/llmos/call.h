@@ -26,6 +26,11 @@ LLMOS_INLINE uint64_t WorkspaceBytes(int32_t max_tokens, int32_t max_outputs, ui
   return (uint64_t)max_tokens * token_bytes + (uint64_t)max_outputs * (output_bytes + DrawBytes<kVocab>());
 }
 
+// How output row o is drawn. Rows lie as far apart as in the caller's header.
+LLMOS_INLINE const LlmosSampling& SamplingOf(const LlmosStep& step, int o) {
+  return *(const LlmosSampling*)((const uint8_t*)step.sampling + (size_t)o * step.sampling_bytes);
+}
+
 struct Call {
   const LlmosModel& model;
   const LlmosStep& step;

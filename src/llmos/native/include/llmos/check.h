@@ -39,13 +39,14 @@ LLMOS_INLINE int32_t CheckSampling(const LlmosSampling& p, int vocab) {
 static inline int32_t CheckStep(const LlmosModel* model, const LlmosStep* step, int vocab) {
   if (!model || !step || model->abi_version != LLMOS_ABI_VERSION || step->abi_version != LLMOS_ABI_VERSION) return LLMOS_BAD_ABI;
   if (model->struct_bytes < sizeof(LlmosModel) || step->struct_bytes < sizeof(LlmosStep)) return LLMOS_BAD_ABI;
+  if (step->sampling && (step->sampling_bytes < sizeof(LlmosSampling) || step->sampling_bytes % alignof(LlmosSampling))) return LLMOS_BAD_ABI;
   if (step->adapters || step->collectives || step->encoder) return LLMOS_UNSUPPORTED;
   int32_t status = CheckCounts(*model, *step);
   for (int t = 0; status == LLMOS_OK && t < step->n_tokens; ++t) status = CheckToken(*model, *step, t, vocab);
   for (int o = 0; status == LLMOS_OK && o < step->n_outputs; ++o) {
     if (step->output_rows[o] < 0 || step->output_rows[o] >= step->n_tokens) return LLMOS_BAD_SHAPE;
     if (step->score_ids && step->score_ids[o] >= vocab) return LLMOS_BAD_TOKEN;
-    if (step->sampling) status = CheckSampling(step->sampling[o], vocab);
+    if (step->sampling) status = CheckSampling(SamplingOf(*step, o), vocab);
   }
   return status;
 }

@@ -172,7 +172,7 @@ static inline void Top(const float* x, int n, double log_total, int n_top, int32
 template <int V>
 static inline void DrawRow(const Call& c, int o, float* x, double log_total) {
   const LlmosStep& s = c.step;
-  const LlmosSampling& p = s.sampling[o];
+  const LlmosSampling& p = SamplingOf(s, o);
   uint8_t* seen = c.scratch + (size_t)o * DrawBytes<V>();
   const float* raw = x;
   if (s.logit_mask) {

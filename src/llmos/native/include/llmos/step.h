@@ -1,7 +1,9 @@
 // The step ABI: the one native call of the engine and its data.             Prose and invariants: docs/step_abi.md
 //
-// Plain C, so that Python (ctypes), C and C++ use the same header. Structures only ever grow at the end: a caller fills in
-// `abi_version` and `struct_bytes`, the callee refuses a newer version and reads only the bytes that are there.
+// Plain C, so that Python (ctypes), C and C++ use the same header. Within a version, structures only grow at their end, by
+// fields whose absence changes nothing. The caller says which version and sizes it was compiled with (`abi_version`,
+// `struct_bytes`, `sampling_bytes`); the callee refuses any other version and structures smaller than its own, and of larger
+// ones reads the part that it knows. So a caller with a newer header runs older code, and older callers are compiled again.
 #ifndef LLMOS_STEP_H_
 #define LLMOS_STEP_H_
 
@@ -18,7 +20,7 @@ extern "C" {
 
 enum LlmosStatus {
   LLMOS_OK = 0,
-  LLMOS_BAD_ABI = 1,       // abi_version or struct_bytes not understood
+  LLMOS_BAD_ABI = 1,       // abi_version, struct_bytes or sampling_bytes not understood
   LLMOS_BAD_TOKEN = 2,     // a token id outside 0 .. vocab-1
   LLMOS_BAD_POSITION = 3,  // a position outside 0 .. context-1, or without a page in its block table
   LLMOS_BAD_PAGE = 4,      // a page number outside the pool
@@ -78,10 +80,11 @@ typedef struct LlmosStep {
   const int32_t* block_table;     // [S][max_pages] page of positions 32 p .. 32 p + 31
   const int32_t* output_rows;     // [O] index into the batch
   float* logits;                  // [O][vocab], or NULL: not wanted
-  const LlmosSampling* sampling;  // [O], or NULL: draw nothing
+  const LlmosSampling* sampling;  // [O], each `sampling_bytes` after the one before, or NULL: draw nothing
+  uint32_t sampling_bytes;        // sizeof(LlmosSampling), needed with sampling
+  int32_t n_top;                  // alternatives wanted per output, 0 for none
   int32_t* sampled;               // [O], needed with sampling; LLMOS_NO_TOKEN where there was nothing to draw from
   float* sampled_logprob;         // [O] log-probability of the drawn token in the model's own distribution, or NULL
-  int32_t n_top;                  // alternatives wanted per output, 0 for none
   int32_t* top_ids;               // [O][n_top], most likely first, ties to the smallest id
   float* top_logprobs;            // [O][n_top]
   const int32_t* score_ids;       // [O] ids to score, or NULL; negative: skip
