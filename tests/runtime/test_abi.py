@@ -40,7 +40,7 @@ def test_mirror_equals_header(tmp_path):
 
 def test_constants_equal_those_of_the_header():
     defined = dict(re.findall(r"#define LLMOS_(\w+) \(?(-?\d+)", HEADER.read_text()))
-    mirrored = {"ABI_VERSION": abi.ABI_VERSION, "PAGE_TOKENS": abi.PAGE_TOKENS, "NO_TOKEN": abi.NO_TOKEN}
+    mirrored = {name: getattr(abi, name) for name in ("ABI_VERSION", "PAGE_TOKENS", "NO_TOKEN", "NONE_ALLOWED")}
     assert {name: int(value) for name, value in defined.items()} == mirrored
     assert set(constants("LlmosStatus").values()) == {0, *abi.STATUS}
     assert constants("LlmosStatus")["BAD_NUMBER"] == abi.BAD_NUMBER

@@ -102,6 +102,35 @@ def test_scores_that_overflow_are_no_numbers(temperature):
     executor.close()
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("min_tokens", [0, 3])
+def test_who_bans_every_token_is_told_so_and_the_weights_are_not_blamed(temperature, min_tokens):
+    executor = NativeExecutor(random_program("float32", "float32"), threads=1, n_pages=8)
+    engine = Engine(executor)
+    neighbour = engine.submit(Request(ids=(3, 4), max_tokens=3))
+    spared = (7, 8) if min_tokens else ()  # the only ids left are ends, which min_tokens bars
+    bans = tuple((id, -np.inf) for id in range(executor.vocab) if id not in spared)
+    sampling = SamplingParameters(temperature=temperature, logit_bias=bans)
+    sequence = engine.submit(Request(ids=(1, 2), sampling=sampling, min_tokens=min_tokens, stop_ids=spared))
+    with pytest.raises(UserError, match=r"no token is allowed at position 2: .*logit_bias.*min_tokens"):
+        engine.wait(sequence)
+    engine.wait(neighbour)
+    assert len(neighbour.generated) == 3
+    engine.check()
+    executor.close()
+
+
+def test_more_alternatives_than_tokens_are_all_tokens_once():
+    executor = NativeExecutor(random_program("float32", "float32"), threads=1, n_pages=8)
+    engine = Engine(executor)
+    sequence = engine.submit(Request(ids=(1, 2), max_tokens=2, n_top=executor.vocab + 5))
+    engine.wait(sequence)
+    for top in sequence.top:
+        assert sorted(id for id, _ in top) == list(range(executor.vocab))
+        assert np.isfinite([value for _, value in top]).all()
+    executor.close()
+
+
 def test_a_closed_executor_is_said_to_everyone_who_asks():
     executor = NativeExecutor(random_program("int8", "int8"), threads=1, n_pages=4)
     engine = Engine(executor)

@@ -9,6 +9,7 @@ __all__ = [
     "ABI_VERSION",
     "BAD_NUMBER",
     "FORMATS",
+    "NONE_ALLOWED",
     "NO_TOKEN",
     "PAGE_TOKENS",
     "STATUS",
@@ -22,6 +23,7 @@ __all__ = [
 ABI_VERSION = 1
 PAGE_TOKENS = 32
 NO_TOKEN = -1
+NONE_ALLOWED = -2
 BAD_NUMBER = 7
 FORMATS = {"float32": 0, "bf16": 1, "int8": 2}
 STATUS = {

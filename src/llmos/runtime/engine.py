@@ -214,9 +214,10 @@ class Engine:
         first_full = sequence.n_computed // PAGE_TOKENS
         sequence.n_computed, sequence.state = sequence.n_computed + n, "running"
         take = self._take_score if sequence.request.score else self._take_token
-        if not all(take(sequence, result, i) for i in outputs):
-            self._fail(sequence, _no_numbers(sequence))
-            return
+        for i in outputs:
+            if not take(sequence, result, i):
+                self._fail(sequence, _none_allowed(sequence) if i in result.none_allowed else _no_numbers(sequence))
+                return
         self.pool.publish(sequence.ids, sequence.pages[: sequence.n_computed // PAGE_TOKENS], first_full)
         self._finish_if_ended(sequence)
 
@@ -268,4 +269,11 @@ def _no_numbers(sequence: Sequence) -> LlmosError:
     return LlmosError(
         f"the model gave no numbers for position {position} (NaN or infinity): its weights may be damaged, or its values "
         f"overflow; check the files it was loaded from, or load it with weights='float32'"
+    )
+
+
+def _none_allowed(sequence: Sequence) -> UserError:
+    return UserError(
+        f"no token is allowed at position {len(sequence.ids)}: logit_bias bans all that the model knows, or all but the ends "
+        f"that min_tokens bars until then; allow at least one"
     )

@@ -67,10 +67,13 @@ class Batch:
 class Result:
     """Per output: drawn id, its log-probability, the log-probability of the id to score, the best alternatives, the scores.
 
-    An id or a score is None where the model's scores are no distribution (NaN, infinite): that row is lost, others are not.
+    An id or a score is None where the model's scores are no distribution (NaN, infinite): that row is lost, others are not. An
+    id is None too in the rows `none_allowed`, whose mask, biases and penalties left none of a sound distribution. Alternatives
+    are as many as wanted, or as the vocabulary has.
     """
 
     sampled: list[int | None]
+    none_allowed: frozenset[int] = frozenset()
     logprobs: list[float] | None = None
     scores: list[float | None] | None = None
     top: list[list[tuple[int, float]]] | None = None
@@ -214,10 +217,10 @@ class NativeExecutor:
         del keep
         if status:
             raise LlmosError(f"the step was refused (status {status}): {abi.STATUS.get(status, 'unknown')}")
+        sampled = self._sampled[: len(outputs)].tolist() if draws else []
         return Result(
-            sampled=[None if id == abi.NO_TOKEN else id for id in self._sampled[: len(outputs)].tolist()]
-            if draws
-            else [],
+            sampled=[None if id < 0 else id for id in sampled],
+            none_allowed=frozenset(i for i, id in enumerate(sampled) if id == abi.NONE_ALLOWED),
             logprobs=self._logprobs[0, : len(outputs)].tolist() if draws and batch.want_logprobs else None,
             scores=[None if x != x else x for x in self._logprobs[1, : len(outputs)].tolist()] if scores else None,
             top=_pairs(top_ids, top_logprobs) if batch.n_top else None,
@@ -268,4 +271,5 @@ def _end_pool(library: ctypes.CDLL, pool: int, owner: int) -> None:
 
 
 def _pairs(ids: np.ndarray, logprobs: np.ndarray) -> list[list[tuple[int, float]]]:
-    return [list(zip(row_ids, row, strict=True)) for row_ids, row in zip(ids.tolist(), logprobs.tolist(), strict=True)]
+    rows = zip(ids.tolist(), logprobs.tolist(), strict=True)
+    return [[pair for pair in zip(*row, strict=True) if pair[0] != abi.NO_TOKEN] for row in rows]

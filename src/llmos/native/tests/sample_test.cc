@@ -287,7 +287,7 @@ TEST(nothing_is_drawn_from_scores_that_are_no_distribution) {
 template <int V>
 static void Scores() {
   constexpr int kRows = 3;
-  const int n_top = V < 7 ? V : 7;
+  const int n_top = 7;
   Rows<V> rows(kRows);
   Random random(V);
   Array<float> raw((size_t)kRows * V), logits((size_t)kRows * V), top_logprobs(kRows * n_top), scores(kRows);
@@ -311,7 +311,8 @@ static void Scores() {
     for (int i = 0; i < V; ++i) sum += exp((double)x[i]);
     if (o != 1) EXPECT(Near(scores[o], x[ids[o]] - log(sum), 2e-6 * (1 + fabs(scores[o]))), "V %d: %g", V, scores[o]);
     bool taken[V] = {};
-    for (int rank = 0; rank < n_top; ++rank) {
+    for (int rank = V; rank < n_top; ++rank) EXPECT(top_ids[o * n_top + rank] == LLMOS_NO_TOKEN && isnan(top_logprobs[o * n_top + rank]));
+    for (int rank = 0; rank < n_top && rank < V; ++rank) {
       int best = -1;
       for (int i = 0; i < V; ++i)
         if (!taken[i] && (best < 0 || x[i] > x[best])) best = i;
@@ -324,6 +325,7 @@ static void Scores() {
 
 TEST(scores_and_alternatives) {
   Scores<1>();
+  Scores<5>();
   Scores<15>();
   Scores<16>();
   Scores<17>();
@@ -351,7 +353,37 @@ TEST(masked_ids_are_never_drawn) {
   }
   mask[0][1] = 0;
   rows.Run(1);
-  EXPECT(rows.sampled[0] == LLMOS_NO_TOKEN && rows.sampled[1] > 0, "%d", rows.sampled[0]);
+  EXPECT(rows.sampled[0] == LLMOS_NONE_ALLOWED && rows.sampled[1] > 0, "%d", rows.sampled[0]);
+}
+
+// Row 0 loses all it has to biases, row 1 had nothing to begin with, row 2 is not touched.
+TEST(what_the_caller_bans_is_told_from_what_the_model_lacks) {
+  constexpr int V = 21;
+  const float inf = __builtin_inff();
+  int32_t ids[V];
+  float bans[V];
+  for (int i = 0; i < V; ++i) {
+    ids[i] = i;
+    bans[i] = -inf;
+  }
+  for (float temperature : Floats{0, 1}) {
+    LlmosSampling p[3] = {Plain(), Plain(), Plain()};
+    Rows<V> rows(3);
+    for (int o = 0; o < 3; ++o) {
+      p[o].temperature = temperature;
+      p[o].bias_ids = ids;
+      p[o].bias_values = bans;
+      p[o].n_bias = o < 2 ? V : 0;
+      for (int i = 0; i < V; ++i) rows.row(o)[i] = o == 1 || i > 15 ? -inf : (float)(i % 5);
+    }
+    rows.step.sampling = p;
+    rows.step.sampled = rows.sampled;
+    rows.step.sampled_logprob = rows.logprob;
+    rows.Run(1);
+    EXPECT(rows.sampled[0] == LLMOS_NONE_ALLOWED && rows.sampled[1] == LLMOS_NO_TOKEN, "%d %d", rows.sampled[0], rows.sampled[1]);
+    EXPECT(isnan(rows.logprob[0]) && isnan(rows.logprob[1]));
+    EXPECT(rows.sampled[2] >= 0 && rows.sampled[2] <= 15 && isfinite(rows.logprob[2]));
+  }
 }
 
 int main() { return RunTests(); }

@@ -5,7 +5,8 @@
 // passes over the row, and sums always run in order of id. Ties at a limit go to the smaller id. The draw inverts the
 // cumulative distribution in order of id with a number in [0, 1) that is a hash of seed and counter.
 //
-// A row with a NaN, or whose largest score is not finite, is no distribution: nothing is drawn from it, and it says so.
+// A row with a NaN, or whose largest score is not finite, is no distribution: nothing is drawn from it, and it says so. Where the
+// model's scores are one and the caller's settings leave nothing of it, that is said apart: it is no fault of the model.
 #pragma once
 #include "llmos/call.h"
 
@@ -37,11 +38,14 @@ LLMOS_INLINE int ArgMax(const float* x, int n) {
   return best;
 }
 
-// Whether no score is NaN or plus infinity.
+// Whether scores are a distribution: none is NaN or plus infinity, and one is finite.
 LLMOS_INLINE bool Sound(const float* x, int n) {
-  int bad = 0;
-  for (int i = 0; i < n; ++i) bad |= !(x[i] < __builtin_inff());
-  return bad == 0;
+  int bad = 0, finite = 0;
+  for (int i = 0; i < n; ++i) {
+    bad |= !(x[i] < __builtin_inff());
+    finite |= x[i] > -__builtin_inff();
+  }
+  return bad == 0 && finite != 0;
 }
 
 // log of the sum of e^x over a row, by lanes and a fixed tree.
@@ -153,9 +157,13 @@ static inline int Draw(const float* x, int n, const LlmosSampling& p) {
   return last;
 }
 
-// The n_top most likely ids, ties to the smaller.
+// The n_top most likely ids, ties to the smaller; where there are fewer, the rest is marked.
 static inline void Top(const float* x, int n, double log_total, int n_top, int32_t* ids, float* logprobs) {
-  for (int found = 0; found < n_top; ++found) {
+  for (int found = n; found < n_top; ++found) {
+    ids[found] = LLMOS_NO_TOKEN;
+    logprobs[found] = __builtin_nanf("");
+  }
+  for (int found = 0; found < n_top && found < n; ++found) {
     int best = -1;
     for (int i = 0; i < n; ++i) {
       const uint32_t key = Key(x[i]);
@@ -163,12 +171,11 @@ static inline void Top(const float* x, int n, double log_total, int n_top, int32
       if (best < 0 || key > Key(x[best])) best = i;
     }
     ids[found] = best;
-    logprobs[found] = best < 0 ? -__builtin_inff() : (float)((double)x[best] - log_total);
-    if (best < 0) ids[found] = found > 0 ? ids[found - 1] : 0;
+    logprobs[found] = (float)((double)x[best] - log_total);
   }
 }
 
-// Draws a token from row o and changes its scores: mask and penalties. `log_total` normalises the row as the model gave it.
+// Draws a token from row o, which is a distribution, and changes its scores: mask and penalties. `log_total` normalises the row as the model gave it.
 template <int V>
 static inline void DrawRow(const Call& c, int o, float* x, double log_total) {
   const LlmosStep& s = c.step;
@@ -187,7 +194,7 @@ static inline void DrawRow(const Call& c, int o, float* x, double log_total) {
   }
   const int id = Draw(x, V, p);
   const bool possible = Key(x[id]) > Key(-__builtin_inff());
-  s.sampled[o] = possible ? id : LLMOS_NO_TOKEN;
+  s.sampled[o] = possible ? id : LLMOS_NONE_ALLOWED;
   if (s.sampled_logprob) s.sampled_logprob[o] = possible ? (float)((double)raw[id] - log_total) : __builtin_nanf("");
 }
 

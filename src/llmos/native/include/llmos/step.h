@@ -16,7 +16,8 @@ extern "C" {
 
 #define LLMOS_ABI_VERSION 1
 #define LLMOS_PAGE_TOKENS 32  // positions in one KV page; attention splits at multiples of it
-#define LLMOS_NO_TOKEN (-1)   // drawn where the scores of a row are no distribution: NaN, or none that is finite and allowed
+#define LLMOS_NO_TOKEN (-1)   // drawn where the scores of a row are no distribution: NaN, plus infinity, or none that is finite
+#define LLMOS_NONE_ALLOWED (-2)  // drawn where they are one, and mask, biases and penalties leave none of it
 
 enum LlmosStatus {
   LLMOS_OK = 0,
@@ -83,10 +84,10 @@ typedef struct LlmosStep {
   const LlmosSampling* sampling;  // [O], each `sampling_bytes` after the one before, or NULL: draw nothing
   uint32_t sampling_bytes;        // sizeof(LlmosSampling), needed with sampling
   int32_t n_top;                  // alternatives wanted per output, 0 for none
-  int32_t* sampled;               // [O], needed with sampling; LLMOS_NO_TOKEN where there was nothing to draw from
+  int32_t* sampled;               // [O], needed with sampling; LLMOS_NO_TOKEN or LLMOS_NONE_ALLOWED where there is nothing to draw from
   float* sampled_logprob;         // [O] log-probability of the drawn token in the model's own distribution, or NULL
-  int32_t* top_ids;               // [O][n_top], most likely first, ties to the smallest id
-  float* top_logprobs;            // [O][n_top]
+  int32_t* top_ids;               // [O][n_top], most likely first, ties to the smallest id; LLMOS_NO_TOKEN past the vocabulary
+  float* top_logprobs;            // [O][n_top] NaN past the vocabulary, and where the scores are no distribution
   const int32_t* score_ids;       // [O] ids to score, or NULL; negative: skip
   float* score_logprobs;          // [O] NaN where the scores are no distribution
   const uint32_t* logit_mask;     // [O][(vocab + 31) / 32] bit set = allowed, or NULL: all allowed
