@@ -1,66 +1,91 @@
 """One generation: iterate it for its text, ask it afterwards for everything else."""
 
 import time
+import weakref
 from collections.abc import Iterator
+from queue import SimpleQueue
 from typing import Any
 
 from llmos.runtime import Engine, Request
+from llmos.runtime.sequence import Sequence
 from llmos.text import Decoder, StopMatcher, Tokenizer
 
 __all__ = ["Generation"]
 
 
 class Generation:
-    """A running or finished generation. Each step of the iteration gives text that is certain; leaving it early needs `cancel`.
+    """A running or finished generation. Each step of the iteration gives text that is certain; iterating again goes on from there.
 
-    text, tokens, finish_reason ("stop", "length", "cancelled"), seed, prompt_tokens, dropped_tokens, logprobs, top_logprobs
-    and timings say what came of it.
+    One that is left early holds its memory until it is cancelled, or until nobody holds it. text, tokens, finish_reason ("stop",
+    "length", "cancelled"), seed, prompt_tokens, dropped_tokens, logprobs, top_logprobs and timings say what came of it.
+
+    abandoned: gets the sequence when nobody holds the generation any more. The garbage collector may find that out in the
+    middle of a step, where the engine's lock is held: so it only leaves a note, and the model cancels with its next call.
     """
 
-    def __init__(self, engine: Engine, request: Request, tokenizer: Tokenizer, stops: StopMatcher, dropped_tokens: int):
+    def __init__(
+        self,
+        engine: Engine,
+        request: Request,
+        tokenizer: Tokenizer,
+        stops: StopMatcher,
+        dropped_tokens: int,
+        abandoned: SimpleQueue[Sequence],
+    ):
         self._engine, self._request, self._stops = engine, request, stops
         self._started_s = time.perf_counter()
         self._first_s: float | None = None
         self._ended_s: float | None = None
-        self._sequence = engine.submit(request)
         self._decoder = Decoder(tokenizer, list(request.ids))
         self._pieces: list[str] = []
-        self._stopped = False
+        self._n_taken = 0
+        self._stopped = self._given = False
         self.dropped_tokens = dropped_tokens
+        self._sequence = engine.submit(request)
+        self._note = weakref.finalize(self, abandoned.put, self._sequence)
+        self._note.atexit = False
 
     def __repr__(self) -> str:
         return f"<Generation: {len(self.tokens)} tokens, {self.finish_reason or 'running'}>"
 
     def __iter__(self) -> Iterator[str]:
-        taken = 0
-        try:
-            while not self._stopped:
-                self._engine.wait(self._sequence, taken + 1)
-                done = (
-                    self._sequence.state == "finished"
-                )  # read before the ids: another thread may add the last one now
-                new = self._sequence.generated[taken:]
-                self._first_s = self._first_s or time.perf_counter()
-                taken += len(new)
-                piece = "".join(self._decoder.push(id) for id in new if id not in self._request.stop_ids)
-                yield from self._emit(piece, done)
-                if done:
-                    break
-        finally:
-            self.cancel()
-            self._ended_s = time.perf_counter()
+        return self
 
-    def _emit(self, piece: str, last: bool) -> Iterator[str]:
+    def __next__(self) -> str:
+        try:
+            while not self._given:
+                text = self._advance()
+                if text:
+                    return text
+        except BaseException:  # an interrupt too must leave nothing running
+            self._given = True
+            self.cancel()
+            raise
+        raise StopIteration
+
+    def _advance(self) -> str:
+        """Wait for a token and take all that there are; what of their text is certain."""
+        self._engine.wait(self._sequence, self._n_taken + 1)
+        last = self._sequence.state == "finished"  # read before the ids: another thread may add the last one now
+        new = self._sequence.generated[self._n_taken :]
+        self._first_s = self._first_s or time.perf_counter()
+        self._n_taken += len(new)
+        piece = "".join(self._decoder.push(id) for id in new if id not in self._request.stop_ids)
         text, self._stopped = self._stops.push(piece + (self._decoder.finish() if last else ""))
         if last and not self._stopped:
             text += self._stops.finish()
         if text:
             self._pieces.append(text)
-            yield text
+        if last or self._stopped:
+            self._given = True
+            self.cancel()
+        return text
 
     def cancel(self) -> None:
         """Stop it and free what it holds. Does nothing to one that has finished."""
         self._engine.cancel(self._sequence)
+        self._note.detach()
+        self._ended_s = self._ended_s or time.perf_counter()
 
     @property
     def text(self) -> str:

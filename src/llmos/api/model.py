@@ -6,10 +6,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from queue import Empty, SimpleQueue
+from typing import Any, TypeGuard, Unpack
 
 from llmos.api.generation import Generation
 from llmos.api.model_defaults import unapplied
+from llmos.api.overflow import newest_ids, newest_messages
 from llmos.api.prepare import Prepared, prepare
 from llmos.api.prompts import Messages, Prompt, messages_of, token_ids
 from llmos.api.sampling import SettingKeywords, Settings, settings_from, takes_settings
@@ -19,6 +21,7 @@ from llmos.core.units import format_bytes
 from llmos.hardware import memory, usable_cores
 from llmos.runtime import Engine, NativeExecutor, Process, Request
 from llmos.runtime.abi import PAGE_TOKENS, load_library
+from llmos.runtime.sequence import Sequence as GeneratedSequence
 from llmos.text import PromptFormat, StopMatcher, Tokenizer, render_chat
 
 __all__ = ["Model", "ModelNotice", "load_model"]
@@ -81,6 +84,7 @@ class Model:
         n_pages = _pages(prepared)
         executor = NativeExecutor(prepared.program, threads=threads, n_pages=n_pages)
         self._executor, self._engine = executor, Engine(executor)
+        self._abandoned: SimpleQueue[GeneratedSequence] = SimpleQueue()  # its put may interrupt anything
         self._closed = False
 
     def __repr__(self) -> str:
@@ -110,20 +114,26 @@ class Model:
 
         Raises UserError for settings and prompts that cannot be used, and for a model that is closed.
         """
-        return self.generate(prompt, **settings).text
+        generation = self.generate(prompt, **settings)
+        _tell_dropped(generation.dropped_tokens)
+        return generation.text
 
     @takes_settings
     def generate(self, prompt: Prompt, **settings: Unpack[SettingKeywords]) -> Generation:
         """As `generate_text`, with everything about the generation: ids, finish reason, seed, log-probabilities, timings."""
         generation = self.start(prompt, **settings)
-        for _ in generation:
-            pass
+        try:
+            for _ in generation:
+                pass
+        finally:
+            generation.cancel()
         return generation
 
     @takes_settings
     def stream_text(self, prompt: Prompt, **settings: Unpack[SettingKeywords]) -> Iterator[str]:
         """The continuation piece by piece. Closing the iterator cancels the generation. Settings as for `generate_text`."""
         plan = self._plan(prompt, settings)  # what is wrong is said by the call, not by the first piece
+        _tell_dropped(plan.dropped_tokens)
 
         def pieces() -> Iterator[str]:
             generation = self._begin(plan)
@@ -136,7 +146,7 @@ class Model:
 
     @takes_settings
     def start(self, prompt: Prompt, **settings: Unpack[SettingKeywords]) -> Generation:
-        """A generation that is iterated for its text; one that is left early must be cancelled."""
+        """A generation that is iterated for its text. One that is left early goes on with the next step, unless it is cancelled."""
         return self._begin(self._plan(prompt, settings))
 
     @takes_settings
@@ -144,7 +154,9 @@ class Model:
         """The ids of the continuation; for models without a tokenizer too. `stop` needs text and is refused."""
         if settings.get("stop"):
             raise UserError("stop strings belong to text: use generate_text, or stop at ids by yourself")
-        sequence = self._engine.submit(self._plan(prompt, settings).request)
+        plan = self._plan(prompt, settings)
+        _tell_dropped(plan.dropped_tokens)
+        sequence = self._engine.submit(plan.request)
         try:
             self._engine.wait(sequence)
         finally:
@@ -157,7 +169,9 @@ class Model:
 
         A text is taken as the one message of a user. Settings as for `generate_text`.
         """
-        return self.generate(messages_of(messages), **settings).text
+        generation = self.generate(messages_of(messages), **settings)
+        _tell_dropped(generation.dropped_tokens)
+        return generation.text
 
     def score(self, prompt: Prompt) -> list[float | None]:
         """Log-probability (natural) of each token given those before it; None for the first."""
@@ -188,6 +202,7 @@ class Model:
 
     def processes(self) -> list[Process]:
         """The generations that are running or waiting."""
+        self._cancel_abandoned()
         return self._engine.processes()
 
     def close(self) -> None:
@@ -202,9 +217,16 @@ class Model:
         self.close()
 
     def _begin(self, plan: "_Plan") -> Generation:
-        return Generation(
-            self._engine, plan.request, self._need_tokenizer(), StopMatcher(plan.stop), plan.dropped_tokens
-        )
+        tokenizer, stops = self._need_tokenizer(), StopMatcher(plan.stop)
+        return Generation(self._engine, plan.request, tokenizer, stops, plan.dropped_tokens, self._abandoned)
+
+    def _cancel_abandoned(self) -> None:
+        """Cancel the generations that nobody holds any more."""
+        try:
+            while True:
+                self._engine.cancel(self._abandoned.get_nowait())
+        except Empty:
+            return
 
     def _plan(self, prompt: Prompt, given: SettingKeywords) -> "_Plan":
         self._check_open()
@@ -227,8 +249,10 @@ class Model:
         return _Plan(request=request, stop=chosen.stop, dropped_tokens=dropped)
 
     def _check_open(self) -> None:
+        """Every call that generates comes by here."""
         if self._closed:
             raise UserError(f"the model {self.name} is closed: load it again")
+        self._cancel_abandoned()
 
     def _need_tokenizer(self) -> Tokenizer:
         if self._tokenizer is None:
@@ -238,20 +262,22 @@ class Model:
     def _ids(self, prompt: Prompt) -> list[int]:
         if isinstance(prompt, str):
             return self._need_tokenizer().encode(prompt)
-        if isinstance(prompt, Sequence) and prompt and isinstance(prompt[0], Mapping):
+        if _is_conversation(prompt):
             text = render_chat(self._format, messages_of(prompt)) if self._format else ""
             return self._need_tokenizer().encode(text, special=False)
         return token_ids(prompt, self._prepared.spec.vocab)
 
     def _prompt_ids(self, prompt: Prompt, chosen: Settings) -> tuple[list[int], int]:
         """Ids, and how many were dropped by the policy that the caller named."""
-        ids = self._ids(prompt)
-        room = self._executor.context - 1
-        if len(ids) <= room or chosen.overflow == "error":
+        ids, context = self._ids(prompt), self._executor.context
+        if chosen.overflow == "error":
             self._check_fits(ids)
             return ids, 0
-        keep_bos = bool(ids) and self._format is not None and ids[0] == self._format.bos_id
-        kept = ([ids[0]] if keep_bos else []) + ids[len(ids) - room + keep_bos :]
+        if _is_conversation(prompt):
+            answer = max(1, min(chosen.max_tokens, context // 2))
+            kept = newest_messages(messages_of(prompt), self._ids, context - answer)
+        else:
+            kept = newest_ids(ids, context - 1, self._format.bos_id if self._format else None)
         return kept, len(ids) - len(kept)
 
     def _check_fits(self, ids: list[int]) -> None:
@@ -260,6 +286,16 @@ class Model:
             raise UserError(
                 f"the prompt has {len(ids)} tokens, the context holds {context}: shorten it, or pass overflow='drop_oldest' to leave out its beginning"
             )
+
+
+def _is_conversation(prompt: Prompt) -> TypeGuard[Messages]:
+    return isinstance(prompt, Sequence) and bool(prompt) and isinstance(prompt[0], Mapping)
+
+
+def _tell_dropped(n: int) -> None:
+    """Warn the caller of a method whose result has no place for it."""
+    if n:
+        warnings.warn(f"{n} tokens of the prompt were left out, its oldest", ModelNotice, stacklevel=3)
 
 
 def _left_undone(prepared: Prepared) -> Iterator[str]:
