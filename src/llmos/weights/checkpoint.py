@@ -19,9 +19,11 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 class Checkpoint(Protocol):
-    """Tensors by name. tensor: raises KeyError for an unknown name."""
+    """Tensors by name. files: what it is made of; tensor: raises KeyError for an unknown name."""
 
     path: Path
+
+    def files(self) -> list[Path]: ...
 
     def names(self) -> list[str]: ...
 
@@ -31,8 +33,11 @@ class Checkpoint(Protocol):
 class Shards:
     """The files of a sharded checkpoint as one."""
 
-    def __init__(self, path: Path, where: dict[str, SafetensorsFile]):
-        self.path, self._where = path, where
+    def __init__(self, index: Path, where: dict[str, SafetensorsFile]):
+        self.path, self._where = index, where
+
+    def files(self) -> list[Path]:
+        return [self.path, *sorted({shard.path for shard in self._where.values()})]
 
     def names(self) -> list[str]:
         return list(self._where)

@@ -67,6 +67,9 @@ class Llama2cFile:
             "tie_word_embeddings": self._tied,
         }
 
+    def files(self) -> list[Path]:
+        return [self.path]
+
     def names(self) -> list[str]:
         return list(self._offsets)
 

@@ -49,6 +49,9 @@ class SafetensorsFile:
             raise UserError(f"cannot read {path}: {error.strerror}") from error
         self._entries = self._read_header()
 
+    def files(self) -> list[Path]:
+        return [self.path]
+
     def names(self) -> list[str]:
         return list(self._entries)
 
