@@ -1,9 +1,20 @@
 """What is not understood is refused by name."""
 
+import math
+
 import pytest
 
 from llmos.core.errors import UserError
-from llmos.models import CATALOGUE, DEFAULT_MODEL, lookup, parameter_count, shapes, spec_from_config
+from llmos.models import (
+    CATALOGUE,
+    DEFAULT_MODEL,
+    Rope,
+    inverse_frequencies,
+    lookup,
+    parameter_count,
+    shapes,
+    spec_from_config,
+)
 
 LLAMA = {
     "model_type": "llama",
@@ -36,6 +47,39 @@ LLAMA = {
 def test_a_config_that_is_not_understood_is_refused_by_name(change, named):
     with pytest.raises(UserError, match=named):
         spec_from_config(LLAMA | change)
+
+
+LLAMA3 = {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4}
+LLAMA3 |= {"original_max_position_embeddings": 64}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"rms_norm_eps": 1e300}, "norm eps must lie between"),
+        ({"rms_norm_eps": 1e-60}, "norm eps"),
+        ({"rms_norm_eps": 0}, "norm eps"),
+        ({"rms_norm_eps": -1e-5}, "norm eps"),
+        ({"rms_norm_eps": math.nan}, "rms_norm_eps"),
+        ({"rms_norm_eps": 10**400}, "rms_norm_eps"),
+        ({"rope_theta": 5e-324}, "rope theta"),
+        ({"rope_theta": 1e300}, "rope theta"),
+        ({"rope_theta": 0}, "rope theta"),
+        ({"rope_scaling": {"rope_type": "linear", "factor": 1e300}}, "rope factor"),
+        ({"rope_scaling": LLAMA3 | {"factor": 1e300}}, "rope factor"),
+        ({"rope_scaling": LLAMA3 | {"low_freq_factor": -1e308}}, "rope low_freq_factor"),
+        ({"rope_scaling": LLAMA3 | {"high_freq_factor": 1e308}}, "rope high_freq_factor"),
+    ],
+)
+def test_a_number_that_float32_cannot_hold_is_refused_by_name(change, named):
+    with pytest.raises(UserError, match=named):
+        spec_from_config(LLAMA | change)
+
+
+@pytest.mark.parametrize("theta", [1.2e-38, 3.4e38])
+def test_the_strangest_rope_that_is_let_through_has_finite_frequencies(theta):
+    for head_dim in (2, 128, 2**14):
+        assert all(map(math.isfinite, inverse_frequencies(Rope(theta=theta), head_dim)))
 
 
 def test_a_missing_field_is_named():

@@ -1,6 +1,8 @@
 """A config.json that knows which of its fields were read, so that none is ignored by accident."""
 
 import math
+import reprlib
+import sys
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -28,10 +30,11 @@ class Fields:
         return value
 
     def number(self, name: str, default: Any = _MISSING) -> float:
-        value = float(self._get(name, (int, float), default))
-        if not math.isfinite(value):
-            raise UserError(f"{self.where}: {name} must be a finite number, not {value}")
-        return value
+        """A finite number that float64 holds."""
+        raw = self._get(name, (int, float), default)
+        if abs(raw) > sys.float_info.max or math.isnan(raw):
+            raise UserError(f"{self.where}: {name} must be a finite number, not {reprlib.repr(raw)}")
+        return float(raw)
 
     def flag(self, name: str, default: Any = _MISSING) -> bool:
         return self._get(name, (bool,), default)

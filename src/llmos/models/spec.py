@@ -17,6 +17,12 @@ def _require(condition: bool, message: str) -> None:
         raise UserError(message)
 
 
+def _require_float32(name: str, value: float) -> None:
+    """Kernels take a number as a float32 literal, which must neither vanish nor become infinite."""
+    smallest, largest = 2.0**-126, (2 - 2**-23) * 2.0**127
+    _require(smallest <= value <= largest, f"{name} must lie between {smallest:.2g} and {largest:.2g}, not {value}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Norm:
     """Layer norm (mean and variance, with bias) or RMS norm (arXiv:1910.07467, no bias)."""
@@ -25,7 +31,7 @@ class Norm:
     eps: float
 
     def __post_init__(self):
-        _require(self.eps > 0, f"norm eps must be positive, not {self.eps}")
+        _require_float32("norm eps", self.eps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +45,8 @@ class Llama3Scaling:
 
     def __post_init__(self):
         _require(self.factor >= 1, f"rope scaling factor must be at least 1, not {self.factor}")
+        for name in ("factor", "low_freq_factor", "high_freq_factor"):
+            _require_float32(f"rope {name}", getattr(self, name))
         _require(
             self.high_freq_factor > self.low_freq_factor,
             f"rope high_freq_factor ({self.high_freq_factor}) must exceed low_freq_factor ({self.low_freq_factor})",
@@ -55,7 +63,8 @@ class Rope:
     llama3: Llama3Scaling | None = None
 
     def __post_init__(self):
-        _require(self.theta > 0, f"rope theta must be positive, not {self.theta}")
+        _require_float32("rope theta", self.theta)
+        _require_float32("rope factor", self.linear_factor)
         _require(self.linear_factor >= 1, f"rope factor must be at least 1, not {self.linear_factor}")
 
 
@@ -116,6 +125,7 @@ class Spec:
 
     def __post_init__(self):
         _require(min(self.width, self.vocab, self.context) > 0, "width, vocab and context must be positive")
+        _require_float32("embed scale", self.embed_scale)
         _require(len(self.layers) > 0, "a model needs at least one layer")
 
     @property
