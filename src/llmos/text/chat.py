@@ -11,7 +11,7 @@ from llmos.text.prompt_format import PromptFormat
 __all__ = ["render_chat"]
 
 # What the expressions of a template may come to, which are a program in small.
-_MISHAPS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+_MISHAPS = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
 
 
 def render_chat(
@@ -38,7 +38,11 @@ def render_chat(
             messages=messages, add_generation_prompt=add_generation_prompt, **format.special, **extra
         )
     except (TemplateError, *_MISHAPS) as error:
-        raise UserError(f"the model's chat template refuses this conversation: {error}") from error
+        raise UserError(f"the model's chat template refuses this conversation: {_words(error)}") from error
+
+
+def _words(error: Exception) -> str:
+    return "it asks for more memory than there is" if isinstance(error, MemoryError) else str(error)
 
 
 @lru_cache(maxsize=16)
