@@ -1,5 +1,6 @@
 """Bundles: whole or refused; no machine code; weights where they can be mapped."""
 
+import hashlib
 import json
 import struct
 import zipfile
@@ -128,6 +129,11 @@ def with_manifest(path, **changes):
         ("weights_bytes", True),
         ("weights_bytes", len(WEIGHTS) + 1),
         ("weights_bytes", 1 << 60),
+        ("chunk_bytes", None),
+        ("chunk_bytes", 0),
+        ("chunk_bytes", 1),
+        ("chunk_bytes", True),
+        ("chunk_bytes", 1 << 40),
         ("generation", [1]),
         ("version", True),
         ("version", "1"),
@@ -172,13 +178,66 @@ def test_changed_weights_are_refused_even_with_a_right_checksum(tmp_path):
 
 
 def test_weights_of_several_chunks_are_hashed_in_order(tmp_path, monkeypatch):
-    monkeypatch.setattr("llmos.artifact.bundle._CHUNK", 1000)
+    monkeypatch.setattr("llmos.artifact.bundle.CHUNK_BYTES", 5000)
     path, seen = bundle(tmp_path / "a.llm"), []
+    monkeypatch.undo()  # a reader goes by the manifest
     opened, out = open_bundle(path), bytearray(len(WEIGHTS))
-    opened.read_weights_into(memoryview(out), lambda done, total: seen.append((done, total)))
+    opened.read_weights_into(memoryview(out), lambda done, total: seen.append((done, total)), threads=3)
     assert bytes(out) == WEIGHTS
-    assert seen[-1] == (len(WEIGHTS), len(WEIGHTS))
-    assert len(seen) == 17
+    assert seen == [(done, 16384) for done in (5000, 10000, 15000, 16384)]
+    chunks = [hashlib.sha256(WEIGHTS[at : at + 5000]).digest() for at in range(0, 16384, 5000)]
+    assert opened.manifest["sha256"]["weights.bin"] == hashlib.sha256(b"".join(chunks)).hexdigest()
+
+
+@pytest.mark.parametrize("at", [0, 5000, 16383])
+def test_a_flipped_bit_in_any_chunk_is_found(tmp_path, monkeypatch, at):
+    monkeypatch.setattr("llmos.artifact.bundle.CHUNK_BYTES", 5000)
+    path = bundle(tmp_path / "a.llm")
+    rewritten(path, entries_of(path) | {"weights.bin": WEIGHTS[:at] + bytes([WEIGHTS[at] ^ 1]) + WEIGHTS[at + 1 :]})
+    with pytest.raises(FormatError, match=r"weights\.bin is not what the manifest says"):
+        open_bundle(path).read_weights_into(memoryview(bytearray(len(WEIGHTS))), threads=2)
+
+
+def test_a_bundle_without_weights_is_read(tmp_path):
+    path = tmp_path / "a.llm"
+    facts = {"graph": "0" * 64, "formats": {"weights": "int8", "kv": "bf16"}}
+    write_bundle(path, documents=DOCUMENTS, facts=facts, weights=memoryview(b""))
+    assert read_all(path) == (DOCUMENTS, b"")
+
+
+@pytest.mark.parametrize("name", [*(f"{name}.json" for name in DOCUMENTS), "LICENSE"])
+def test_a_changed_entry_is_refused_when_the_bundle_is_opened(tmp_path, name):
+    path = bundle(tmp_path / "a.llm")
+    rewritten(path, entries_of(path) | {name: b'{"changed": true}'})
+    with pytest.raises(FormatError, match=rf"{name} is not what the manifest says"):
+        open_bundle(path)
+
+
+def test_an_entry_that_the_manifest_does_not_name_is_refused(tmp_path):
+    path = bundle(tmp_path / "a.llm")
+    rewritten(path, entries_of(path) | {"README": b"pay here"})
+    with pytest.raises(FormatError, match="README is not in its manifest"):
+        open_bundle(path)
+
+
+def test_an_entry_that_only_the_manifest_names_is_missing(tmp_path):
+    path = bundle(tmp_path / "a.llm")
+    rewritten(path, {name: data for name, data in entries_of(path).items() if name != "LICENSE"})
+    with pytest.raises(FormatError, match="has no entry LICENSE"):
+        open_bundle(path)
+
+
+def test_models_of_different_contexts_are_different_models(tmp_path):
+    payloads = [
+        write_bundle(
+            tmp_path / "a.llm",
+            documents=DOCUMENTS | {"spec": {"model_type": "llama", "max_position_embeddings": context}},
+            facts={"graph": "0" * 64, "formats": {"weights": "int8", "kv": "bf16"}},
+            weights=memoryview(WEIGHTS),
+        )
+        for context in (64, 128)
+    ]
+    assert payloads[0] != payloads[1]
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

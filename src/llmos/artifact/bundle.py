@@ -13,19 +13,22 @@ lineage.json        what it was made from: names and hashes, recipe
 reports.json        results of comparing it with its source; empty until someone has
 LICENSE             of the weights, where known
 
-Every entry but the manifest is held to its SHA-256. The payload hash covers graph, weights and prompt format; reports and lineage lie outside it.
+Every entry but the manifest is held to a hash in it: the weights to that of their chunks (`artifact.chunks`) while they are
+loaded, the others to their SHA-256 when the bundle is opened. The payload hash covers spec, graph, weights and prompt format;
+sampling defaults, reports and lineage lie outside it.
 """
 
 import hashlib
 import json
+import os
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from llmos.artifact.chunks import CHUNK_BYTES, hash_chunks
 from llmos.artifact.manifest import MANIFEST_VERSION, check_manifest, payload_hash
 from llmos.core.errors import FormatError, UserError
 from llmos.core.files import atomic_write
@@ -43,7 +46,6 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 _HASHED = (*(f"{name}.json" for name in _KINDS), "weights.bin")
 _ALIGN = 4096
-_CHUNK = 8 << 20
 _MOST_ENTRIES = 64
 _MOST_DOCUMENT_BYTES = 256 << 20  # the largest tokenizers take some 40 MB
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
@@ -68,14 +70,18 @@ def write_bundle(
     facts: Mapping[str, Any],
     weights: memoryview,
     licence: str | None = None,
+    threads: int = 1,
 ) -> str:
-    """Write a bundle that appears whole or not at all. documents: the JSON entries by name (see the module). Returns its payload hash."""
+    """Write a bundle that appears whole or not at all; threads: how many hash the weights. Returns its payload hash.
+
+    documents: the JSON entries by name (see the module); facts: further fields of the manifest.
+    """
     assert set(documents) == set(_KINDS), f"a bundle has the entries {list(_KINDS)}"
     entries = {f"{name}.json": _canonical(documents[name]) for name in _KINDS}
     if licence is not None:
         entries["LICENSE"] = licence.encode()
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in entries.items()}
-    hashes["weights.bin"] = hashlib.sha256(weights).hexdigest()
+    hashes["weights.bin"] = hash_chunks(lambda start, stop: weights[start:stop], len(weights), CHUNK_BYTES, threads)
     payload = payload_hash(hashes)
     manifest = {
         **facts,
@@ -83,6 +89,7 @@ def write_bundle(
         "payload": payload,
         "sha256": hashes,
         "weights_bytes": len(weights),
+        "chunk_bytes": CHUNK_BYTES,
     }
     with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_info("manifest.json"), _canonical(manifest))
@@ -94,8 +101,8 @@ def write_bundle(
         padding = -(file.tell() + header + 4) % _ALIGN
         info.extra = b"\xda\x11" + padding.to_bytes(2, "little") + b"\0" * padding
         with archive.open(info, "w", force_zip64=large) as entry:
-            for start in range(0, len(weights), _CHUNK):
-                entry.write(weights[start : start + _CHUNK])
+            for start in range(0, len(weights), CHUNK_BYTES):
+                entry.write(weights[start : start + CHUNK_BYTES])
     return payload
 
 
@@ -116,13 +123,12 @@ class Bundle:
         if size != self.manifest["weights_bytes"]:
             wanted = self.manifest["weights_bytes"]
             raise FormatError(path, f"weights.bin has {size} bytes, not the {wanted} that the manifest says")
+        self._check_entries()
 
     def document(self, name: str) -> Any:
         """A JSON entry, its hash checked against the manifest and its kind (object, list) against the format."""
         entry = f"{name}.json"
-        data = self._read(entry)
-        self._compare(hashlib.sha256(data).hexdigest(), entry)
-        parsed = self._parse(entry, data)
+        parsed = self._parse(entry, self._read_hashed(entry))
         if not isinstance(parsed, _KINDS[name]):
             raise FormatError(self.path, f"{entry} holds {type(parsed).__name__}, not {_KINDS[name][0].__name__}")
         return parsed
@@ -131,59 +137,68 @@ class Bundle:
     def weights_bytes(self) -> int:
         return self.manifest["weights_bytes"]
 
-    def read_weights_into(self, out: memoryview, progress: Callable[[int, int], None] | None = None) -> None:
-        """Copy the packed weights into `out` (weights_bytes long), comparing their SHA-256.
+    def read_weights_into(
+        self, out: memoryview, progress: Callable[[int, int], None] | None = None, *, threads: int = 1
+    ) -> None:
+        """Copy the packed weights into `out` (weights_bytes long), comparing their hash. threads: how many read and hash."""
+        with _open(self.path) as file:
+            fd = file.fileno()
+            begin = self._begin(fd, "weights.bin")
 
-        A second thread hashes a chunk while the next is read. Hashing bounds it: 1.3 GB/s on a core with SHA instructions,
-        where the CRC of the archive alone would allow 2.9 GB/s from the page cache; most disks are slower than either.
-        """
-        total, digest = self.weights_bytes, hashlib.sha256()
-        hashing: Future[None] | None = None
-        with _open(self.path) as file, ThreadPoolExecutor(1) as pool:
-            self._seek(file, "weights.bin")
-            for start in range(0, total, _CHUNK):
-                chunk = out[start : min(start + _CHUNK, total)]
-                self._fill(file, chunk)
-                if hashing is not None:
-                    hashing.result()
-                hashing = pool.submit(digest.update, chunk)
-                if progress:
-                    progress(start + len(chunk), total)
-        self._compare(digest.hexdigest(), "weights.bin")
+            def chunk(start: int, stop: int) -> memoryview:
+                self._fill(fd, out[start:stop], begin + start)
+                return out[start:stop]
+
+            digest = hash_chunks(chunk, self.weights_bytes, self.manifest["chunk_bytes"], threads, progress)
+        self._compare(digest, "weights.bin")
+
+    def _check_entries(self) -> None:
+        """Hold every entry but the weights to its hash, the manifest to the entries that there are."""
+        named = self.manifest["sha256"].keys()
+        for name in sorted(named ^ self._entries.keys() - {"manifest.json"}):
+            raise FormatError(
+                self.path, f"has no entry {name}" if name in named else f"{name} is not in its manifest: added since"
+            )
+        for name in named - {"weights.bin"}:
+            self._read_hashed(name)
+
+    def _read_hashed(self, name: str) -> bytes:
+        data = self._read(name)
+        self._compare(hashlib.sha256(data).hexdigest(), name)
+        return data
 
     def _compare(self, digest: str, name: str) -> None:
         if digest != self.manifest["sha256"][name]:
             raise FormatError(self.path, f"{name} is not what the manifest says: the file has been changed or damaged")
 
     def _read(self, name: str) -> bytes:
-        """A JSON entry's bytes, their CRC compared: the manifest has no other check."""
+        """An entry's bytes, their CRC compared: the manifest has no other check."""
         info = self._entries[name]
         if info.file_size > _MOST_DOCUMENT_BYTES:
             raise FormatError(self.path, f"{name} has {info.file_size} bytes, {_MOST_DOCUMENT_BYTES} at most are read")
         data = bytearray(info.file_size)
         with _open(self.path) as file:
-            self._seek(file, name)
-            self._fill(file, memoryview(data))
+            self._fill(file.fileno(), memoryview(data), self._begin(file.fileno(), name))
         if zlib.crc32(data) != info.CRC:
             raise FormatError(self.path, f"{name} is damaged: its checksum is another")
         return bytes(data)
 
-    def _seek(self, file: BinaryIO, name: str) -> None:
-        """To an entry's bytes: behind its own header, whose length the directory does not tell."""
+    def _begin(self, fd: int, name: str) -> int:
+        """Where an entry's bytes begin: behind its own header, whose length the directory does not tell."""
         at = self._entries[name].header_offset
         header = bytearray(_LOCAL_HEADER.size)
-        file.seek(at)
-        self._fill(file, memoryview(header))
+        self._fill(fd, memoryview(header), at)
         magic, *_, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)
         if magic != b"PK\3\4":
             raise FormatError(self.path, f"{name} is not where the directory says: damaged", offset=at)
-        file.seek(at + _LOCAL_HEADER.size + name_bytes + extra_bytes)
+        return at + _LOCAL_HEADER.size + name_bytes + extra_bytes
 
-    def _fill(self, file: BinaryIO, out: memoryview) -> None:
+    def _fill(self, fd: int, out: memoryview, offset: int) -> None:
+        """Fill `out` from a place in the file, which many threads may do at once: none moves a common position."""
         done = 0
         while done < len(out):
             try:
-                n = file.readinto(out[done:])  # type: ignore[attr-defined]  # which typing.BinaryIO leaves out
+                n = os.preadv(fd, [out[done:]], offset + done)
             except OSError as error:
                 raise UserError(f"cannot read {self.path}: {error.strerror}") from error
             if not n:

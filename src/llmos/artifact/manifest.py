@@ -1,4 +1,4 @@
-"""The manifest of a bundle: version, identity, number formats, and the SHA-256 of every other entry."""
+"""The manifest of a bundle: version, identity, number formats, and the hash of every other entry."""
 
 import hashlib
 import re
@@ -12,12 +12,16 @@ from llmos.core.errors import FormatError
 __all__ = ["MANIFEST_VERSION", "check_manifest", "payload_hash"]
 
 MANIFEST_VERSION = 1
+_CHUNK_BYTES = range(1 << 12, (1 << 30) + 1)  # smaller ones would take more memory for digests than one percent
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def payload_hash(hashes: Mapping[str, str]) -> str:
-    """The identity of a compiled model."""
-    parts = [hashes[name] for name in ("graph.json", "weights.bin", "prompt_format.json")]
+    """The identity of a compiled model: what it computes, for how many positions, and how text becomes ids and back.
+
+    The graph does not tell the number of positions; the spec does.
+    """
+    parts = [hashes[name] for name in ("spec.json", "graph.json", "weights.bin", "prompt_format.json")]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -61,5 +65,9 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "formats": (_are_formats, "an object of the texts weights and kv"),
     "sha256": (lambda value: isinstance(value, dict) and all(map(_is_digest, value.values())), "an object of hashes"),
     "weights_bytes": (lambda value: type(value) is int and value >= 0, "a number of bytes"),
+    "chunk_bytes": (
+        lambda value: type(value) is int and value in _CHUNK_BYTES,
+        "a number of bytes from 4 KiB to 1 GiB",
+    ),
     "generation": (lambda value: value is None or isinstance(value, dict), "an object"),
 }
