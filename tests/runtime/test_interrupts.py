@@ -1,5 +1,6 @@
 """Ctrl-C at any point of a step: the engine is whole afterwards and nobody's bytes change."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -77,7 +78,9 @@ class Tracer:
     """Raises KeyboardInterrupt at the n-th line that the runtime executes inside a step."""
 
     # They hold the lock; a signal is never handled between its taking and the block that gives it back.
-    OUTSIDE = ("step", "cancel", "check", "processes", "submit")
+    OUTSIDE = frozenset(
+        method.__code__ for method in (Engine.step, Engine.cancel, Engine.check, Engine.processes, Engine.submit)
+    )
 
     def __init__(self, n: int):
         self.left, self.folder = n, os.path.dirname(runtime.__file__)
@@ -90,7 +93,7 @@ class Tracer:
         sys.settrace(None)
 
     def __call__(self, frame, event, arg):
-        if not frame.f_code.co_filename.startswith(self.folder) or frame.f_code.co_name in self.OUTSIDE:
+        if not frame.f_code.co_filename.startswith(self.folder) or frame.f_code in self.OUTSIDE:
             return None
         if event == "line":
             self.left -= 1
@@ -146,6 +149,71 @@ def test_an_interrupt_while_cancelling_loses_no_page(executor):
         engine.check()
         assert engine.pool.n_available == engine.pool.n_pages
     assert n > 3
+
+
+def test_an_interrupt_while_submitting_leaves_no_sequence_that_nobody_holds(executor):
+    n, submitted = 0, None
+    while submitted is None:
+        n += 1
+        engine = Engine(executor)
+        other = engine.submit(REQUESTS[1])
+        engine.step()
+        with Tracer(n), contextlib.suppress(KeyboardInterrupt):
+            submitted = engine.submit(REQUESTS[0])
+        if submitted is None:
+            assert [process.id for process in engine.processes()] == [other.id], n
+        engine.check()
+        engine.wait(other)
+        engine.check()
+    assert n > 20
+    engine.wait(submitted)
+    assert engine.pool.n_available == engine.pool.n_pages
+
+
+@pytest.mark.parametrize("steps", [0, 1, 4])
+def test_an_abandoned_sequence_is_ended_by_the_next_call(executor, steps):
+    engine = Engine(executor, chunk_tokens=16)
+    kept, dropped = engine.submit(REQUESTS[0]), engine.submit(REQUESTS[1])
+    for _ in range(steps):
+        engine.step()
+    with engine._lock():  # a finalizer may run in the thread that holds it
+        dropped.abandon()
+    assert [process.id for process in engine.processes()] == [kept.id]
+    assert dropped.finish_reason == "cancelled"
+    engine.check()
+    engine.wait(kept)
+    kept.abandon()
+    engine.check()
+    assert kept.finish_reason == "length"
+    assert engine.pool.n_available == engine.pool.n_pages
+
+
+class Abandoning:
+    """An executor in which a sequence is abandoned while the native call runs."""
+
+    def __init__(self, executor: NativeExecutor):
+        self._executor, self.sequence = executor, None
+
+    def __getattr__(self, name):
+        return getattr(self._executor, name)
+
+    def step(self, batch):
+        if self.sequence:
+            self.sequence.abandon()
+        return self._executor.step(batch)
+
+
+def test_a_sequence_that_is_abandoned_in_its_step_takes_nothing_of_it(executor):
+    engine = Engine(Abandoning(executor))
+    kept, dropped = engine.submit(REQUESTS[0]), engine.submit(REQUESTS[3])
+    engine.step()
+    generated = dropped.generated
+    engine.executor.sequence = dropped
+    engine.step()
+    assert (dropped.state, dropped.finish_reason, dropped.generated) == ("finished", "cancelled", generated)
+    engine.check()
+    engine.wait(kept)
+    assert engine.pool.n_available == engine.pool.n_pages
 
 
 SIGNALS = 25

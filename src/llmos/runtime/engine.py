@@ -40,13 +40,12 @@ class Engine:
         """Queue a request. Raises UserError for ids that the model does not have or a prompt that cannot fit."""
         self._check(request)
         sequence = Sequence(request)
-        with self._lock():
-            self._begin()
-            if request.max_tokens == 0 and not request.score:
-                self._finish(sequence, "length")
-            else:
-                self._active = sorted([*self._active, sequence], key=lambda s: s.standing)
-            self._end()
+        try:
+            with self._lock():
+                self._admit(sequence)
+        except BaseException:  # the caller gets no sequence that could be cancelled
+            self.cancel(sequence)
+            raise
         return sequence
 
     def step(self) -> bool:
@@ -125,11 +124,25 @@ class Engine:
                 f"shorten it to {self.pool.n_pages * PAGE_TOKENS} tokens or load the model with more pages"
             )
 
+    def _admit(self, sequence: Sequence) -> None:
+        self._begin()
+        if sequence.request.max_tokens == 0 and not sequence.request.score:
+            self._finish(sequence, "length")
+        else:
+            self._active = sorted([*self._active, sequence], key=lambda s: s.standing)
+        self._end()
+
     def _begin(self) -> None:
-        """Mark that a change begins. Puts things in order first where an earlier one did not end."""
+        """Mark that a change begins. Puts things in order first where an earlier one did not end.
+
+        Ends what was abandoned since: whoever calls next clears away after those who could not.
+        """
         if self._changing:
             self._restore()
         self._changing = True
+        for sequence in self._active:
+            if sequence.abandoned and sequence.state != "finished":
+                self._finish(sequence, "cancelled")
 
     def _end(self) -> None:
         """Mark that a change is complete, and let go of what has finished."""
@@ -157,7 +170,7 @@ class Engine:
     def _step(self) -> bool:
         self._begin()
         before = len(self._active)
-        shares = self._scheduler.plan(self._active)
+        shares = self._scheduler.plan([s for s in self._active if s.state != "finished"])
         for sequence in self._active:
             if sequence.error is not None:
                 self._finish(sequence, "error")
@@ -182,7 +195,8 @@ class Engine:
         at = 0
         for sequence, n in shares:
             n_outputs = sequence.n_outputs(n)
-            self._advance(sequence, n, result, range(at, at + n_outputs))
+            if sequence.state != "finished":  # abandoned meanwhile
+                self._advance(sequence, n, result, range(at, at + n_outputs))
             at += n_outputs
         self._end()
 

@@ -57,7 +57,11 @@ class Process:
 
 @dataclass(eq=False)
 class Sequence:
-    """A request in the engine. ids: prompt and continuation; n_computed: how many have their keys and values stored."""
+    """A request in the engine. ids: prompt and continuation; n_computed: how many have their keys and values stored.
+
+    abandoned: nobody waits for it any more. Setting it takes no lock, so a finalizer may, wherever it runs; the engine ends the
+    sequence at its next call. Whoever can wait calls `Engine.cancel`.
+    """
 
     request: Request
     id: int = field(default_factory=lambda: next(_numbers))
@@ -71,6 +75,7 @@ class Sequence:
     logprobs: list[float] = field(default_factory=list)
     top: list[list[tuple[int, float]]] = field(default_factory=list)
     scores: list[float | None] = field(default_factory=list)
+    abandoned: bool = False
     started_s: float = field(default_factory=time.monotonic)
 
     def __post_init__(self):
@@ -112,6 +117,10 @@ class Sequence:
         self.pages, self.n_computed, self.state = [], 0, "waiting"
         if self.request.score:
             self.scores = [None]
+
+    def abandon(self) -> None:
+        """To be ended by the engine's next call. For finalizers; does nothing to one that has finished."""
+        self.abandoned = True
 
     def describe(self) -> Process:
         return Process(
