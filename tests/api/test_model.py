@@ -155,7 +155,7 @@ def test_a_prompt_over_the_context_is_an_error_with_the_counts(model):
         ({"stop": [""]}, "stop string"),
         ({"logit_bias": {99999: 1.0}}, "99999"),
         ({"logit_bias": [1]}, "dict of token ids"),
-        ({"logit_bias": {1: math.nan}}, "token id 1 must be a number"),
+        ({"logit_bias": {1: math.nan}}, "token id 1 must be a finite number"),
         ({"stop": 5}, "text or a list of texts"),
         ({"stop": [5]}, "stop string"),
         ({"seed": True}, "seed is True"),

@@ -9,6 +9,7 @@ import difflib
 import inspect
 import math
 import numbers
+import reprlib
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ __all__ = ["SettingKeywords", "Settings", "settings_from", "takes_settings"]
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 _NUMBERS = ("temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")
+_FLOAT32 = "a finite number within float32 (0, or 1.2e-38 to 3.4e38 in size)"
 
 
 class SettingKeywords(TypedDict, total=False):
@@ -85,19 +87,17 @@ class Settings:
         policies = ("error", "drop_oldest")
         _require(self.overflow in policies, f"overflow is {self.overflow!r}; allowed: {', '.join(policies)}")
         _require(0 <= self.top_logprobs <= 100, f"top_logprobs is {self.top_logprobs}; it must be between 0 and 100")
-        whole = isinstance(self.seed, int) and not isinstance(self.seed, bool)
-        seed_fits = self.seed is None or (whole and 0 <= self.seed < 2**64)
-        _require(seed_fits, f"seed is {self.seed!r}; it must be from 0 to 2**64 - 1")
+        seed_fits = self.seed is None or (_is_whole(self.seed) and 0 <= self.seed < 2**64)
+        _require(seed_fits, f"seed is {_shown(self.seed)}; it must be from 0 to 2**64 - 1")
 
     def _check_types(self) -> None:
         for name in _NUMBERS:
             value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-            _require(number, f"{name} must be a finite number, not {value!r}")
+            _require(_fits_float32(value), f"{name} must be {_FLOAT32}, not {_shown(value)}")
         for name in ("max_tokens", "min_tokens", "top_k", "top_logprobs", "priority"):
             value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            _require(whole, f"{name} must be a whole number, not {value!r}")
+            whole = _is_whole(value) and abs(value) < 2**63
+            _require(whole, f"{name} must be a whole number below 2**63, not {_shown(value)}")
         for name in ("logprobs", "ignore_eos"):
             value = getattr(self, name)
             _require(isinstance(value, bool), f"{name} must be True or False, not {value!r}")
@@ -126,7 +126,10 @@ def settings_from(given: Mapping[str, Any], model: Mapping[str, Any], vocab: int
     values |= {name: _python_number(value) for name, value in given.items() if value is not None}
     values["stop"] = _stops(values.get("stop", []))
     values["logit_bias"] = _bias(values.get("logit_bias", {}), vocab)
-    return Settings(**values)
+    chosen = Settings(**values)
+    n_top = chosen.top_logprobs
+    _require(n_top <= vocab, f"top_logprobs is {n_top}; the vocabulary has {vocab} tokens")
+    return chosen
 
 
 def takes_settings(method: Method) -> Method:
@@ -152,27 +155,48 @@ def _require(condition: bool, message: str) -> None:
 
 
 def _python_number(value: Any) -> Any:
-    """numpy's numbers as Python's; anything else as it is."""
+    """Numbers of numpy and fractions as Python's; anything else as it is."""
     if isinstance(value, (bool, int, float)) or not isinstance(value, numbers.Real):
         return value
-    return int(value) if isinstance(value, numbers.Integral) else float(value)
+    try:
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _fits_float32(value: Any) -> bool:
+    """Whether it is a number that stays one in float32, and no other becomes 0 there. Integers are compared as they are."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and (value == 0 or 2.0**-126 <= abs(value) <= (2 - 2.0**-23) * 2.0**127)
+
+
+def _shown(value: Any) -> str:
+    """Its repr, shortened. Python writes no integer of more than 4300 digits."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def _stops(given: Any) -> list[str]:
     if isinstance(given, str):
         return [given]
-    _require(isinstance(given, Sequence), f"stop must be a text or a list of texts, not {given!r}")
+    _require(isinstance(given, Sequence), f"stop must be a text or a list of texts, not {_shown(given)}")
     return list(given)
 
 
 def _bias(given: Any, vocab: int) -> dict[int, float]:
-    _require(isinstance(given, Mapping), f"logit_bias must be a dict of token ids to numbers, not {given!r}")
+    _require(isinstance(given, Mapping), f"logit_bias must be a dict of token ids to numbers, not {_shown(given)}")
     bias: dict[int, float] = {}
     for key, number in given.items():
         id, value = _python_number(key), _python_number(number)
-        known = isinstance(id, int) and not isinstance(id, bool) and 0 <= id < vocab
-        _require(known, f"logit_bias names token id {key!r}; the vocabulary is 0 to {vocab - 1}")
-        finite = isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
-        _require(finite, f"logit_bias of token id {id} must be a number, not {number!r}")
+        known = _is_whole(id) and 0 <= id < vocab
+        _require(known, f"logit_bias names token id {_shown(key)}; the vocabulary is 0 to {vocab - 1}")
+        fits = value == -math.inf or _fits_float32(value)  # minus infinity: never drawn
+        _require(fits, f"logit_bias of token id {id} must be {_FLOAT32}, or -inf, not {_shown(number)}")
         bias[id] = value
     return bias
