@@ -67,7 +67,54 @@ def test_scores_do_not_depend_on_the_crowd(weights, kv):
     executor.close()
 
 
-@settings(max_examples=12, deadline=None)
+def outcome(sequence) -> tuple:
+    """What a caller gets, with the bits of every number."""
+    scores = [np.nan if score is None else score for score in sequence.scores]
+    alternatives = np.array(sequence.top, np.float64)
+    return sequence.generated, np.array(sequence.logprobs).tobytes(), np.array(scores).tobytes(), alternatives.tobytes()
+
+
+def run_alone(program, requests) -> list[tuple]:
+    """Each request by itself on an empty engine, its prompt in one piece."""
+    executor = NativeExecutor(program, threads=1, n_pages=40)
+    outcomes = []
+    for request in requests:
+        engine = Engine(executor, share_prefixes=False)
+        sequence = engine.submit(request)
+        engine.wait(sequence)
+        outcomes.append(outcome(sequence))
+    executor.close()
+    return outcomes
+
+
+def run_together(program, requests, *, threads, n_pages, chunk, share) -> tuple[list[tuple], int, int]:
+    """All requests at once; also how many tokens came from the cache and how often a sequence lost its pages."""
+    executor = NativeExecutor(program, threads=threads, n_pages=n_pages)
+    engine = Engine(executor, chunk_tokens=chunk, share_prefixes=share)
+    sequences = [engine.submit(request) for request in requests]
+    n_cached = n_preempted = 0
+    while engine.processes():
+        computed = [sequence.n_computed for sequence in sequences]
+        engine.step()
+        engine.check()
+        for before, sequence in zip(computed, sequences, strict=True):
+            n_cached += sequence.n_cached if before == 0 < sequence.n_computed else 0
+            n_preempted += sequence.n_computed < before
+    assert engine.pool.n_available == n_pages
+    executor.close()
+    return [outcome(sequence) for sequence in sequences], n_cached, n_preempted
+
+
+def request_of(n: int, temperature: float) -> Request:
+    """One of several kinds: most generate after n ids, some score them."""
+    sampling = SamplingParameters(temperature=temperature, seed=n, repetition_penalty=1.1)
+    if n % 4 == 0:
+        return Request(ids=tuple(IDS[:n]), score=True)
+    return Request(ids=tuple(IDS[:n]), max_tokens=12 + n % 7, sampling=sampling, logprobs=True, n_top=n % 3)
+
+
+@pytest.mark.parametrize(("weights", "kv"), FORMATS)
+@settings(max_examples=15, deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 80), min_size=1, max_size=5),
     chunk=st.integers(1, 64),
@@ -76,33 +123,24 @@ def test_scores_do_not_depend_on_the_crowd(weights, kv):
     threads=st.integers(1, 2),
     temperature=st.sampled_from([0.0, 0.9]),
 )
-def test_engine_gives_the_same_tokens_whatever_the_schedule(lengths, chunk, n_pages, share, threads, temperature):
-    program = random_program("int8", "int8")
-    requests = [
-        Request(
-            ids=tuple(IDS[:n]),
-            max_tokens=12 + n % 7,
-            sampling=SamplingParameters(temperature=temperature, seed=n, repetition_penalty=1.1),
-        )
-        for n in lengths
-    ]
-    calm = NativeExecutor(program, threads=1, n_pages=40)
-    alone = []
-    for request in requests:
-        engine = Engine(calm, share_prefixes=False)
-        sequence = engine.submit(request)
-        engine.wait(sequence)
-        alone.append(sequence.generated)
-    calm.close()
-    busy = NativeExecutor(program, threads=threads, n_pages=n_pages)
-    engine = Engine(busy, chunk_tokens=chunk, share_prefixes=share)
-    sequences = [engine.submit(request) for request in requests]
-    while engine.processes():
-        engine.step()
-        engine.check()
-    assert [sequence.generated for sequence in sequences] == alone
-    assert engine.pool.n_available == n_pages
-    busy.close()
+def test_engine_gives_the_same_bits_whatever_the_schedule(
+    weights, kv, lengths, chunk, n_pages, share, threads, temperature
+):
+    program = random_program(weights, kv)
+    requests = [request_of(n, temperature) for n in lengths]
+    together, _, _ = run_together(program, requests, threads=threads, n_pages=n_pages, chunk=chunk, share=share)
+    assert together == run_alone(program, requests)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("weights", "kv"), FORMATS)
+def test_cache_hits_and_preemption_change_no_bit(weights, kv, threads):
+    program = random_program(weights, kv)
+    requests = [request_of(n, 0.9) for n in (75, 90, 40, 81, 99)]
+    together, n_cached, n_preempted = run_together(program, requests, threads=threads, n_pages=5, chunk=24, share=True)
+    assert together == run_alone(program, requests)
+    assert n_cached > 0
+    assert n_preempted > 0
 
 
 def test_a_shared_prefix_is_not_computed_again_and_changes_nothing():
