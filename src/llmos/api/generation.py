@@ -3,11 +3,9 @@
 import time
 import weakref
 from collections.abc import Iterator
-from queue import SimpleQueue
 from typing import Any
 
 from llmos.runtime import Engine, Request
-from llmos.runtime.sequence import Sequence
 from llmos.text import Decoder, StopMatcher, Tokenizer
 
 __all__ = ["Generation"]
@@ -18,20 +16,9 @@ class Generation:
 
     One that is left early holds its memory until it is cancelled, or until nobody holds it. text, tokens, finish_reason ("stop",
     "length", "cancelled"), seed, prompt_tokens, dropped_tokens, logprobs, top_logprobs and timings say what came of it.
-
-    abandoned: gets the sequence when nobody holds the generation any more. The garbage collector may find that out in the
-    middle of a step, where the engine's lock is held: so it only leaves a note, and the model cancels with its next call.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        request: Request,
-        tokenizer: Tokenizer,
-        stops: StopMatcher,
-        dropped_tokens: int,
-        abandoned: SimpleQueue[Sequence],
-    ):
+    def __init__(self, engine: Engine, request: Request, tokenizer: Tokenizer, stops: StopMatcher, dropped_tokens: int):
         self._engine, self._request, self._stops = engine, request, stops
         self._started_s = time.perf_counter()
         self._first_s: float | None = None
@@ -42,8 +29,8 @@ class Generation:
         self._stopped = self._given = False
         self.dropped_tokens = dropped_tokens
         self._sequence = engine.submit(request)
-        self._note = weakref.finalize(self, abandoned.put, self._sequence)
-        self._note.atexit = False
+        # The garbage collector may come in the middle of a step, where the engine's lock is held: so `abandon`, not `cancel`.
+        weakref.finalize(self, self._sequence.abandon).atexit = False
 
     def __repr__(self) -> str:
         return f"<Generation: {len(self.tokens)} tokens, {self.finish_reason or 'running'}>"
@@ -84,7 +71,6 @@ class Generation:
     def cancel(self) -> None:
         """Stop it and free what it holds. Does nothing to one that has finished."""
         self._engine.cancel(self._sequence)
-        self._note.detach()
         self._ended_s = self._ended_s or time.perf_counter()
 
     @property

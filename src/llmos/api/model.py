@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any, TypeGuard, Unpack
 
 from llmos.api.generation import Generation
@@ -21,7 +20,6 @@ from llmos.core.units import format_bytes
 from llmos.hardware import memory, usable_cores
 from llmos.runtime import Engine, NativeExecutor, Process, Request
 from llmos.runtime.abi import PAGE_TOKENS, load_library
-from llmos.runtime.sequence import Sequence as GeneratedSequence
 from llmos.text import PromptFormat, StopMatcher, Tokenizer, render_chat
 
 __all__ = ["Model", "ModelNotice", "load_model"]
@@ -84,7 +82,6 @@ class Model:
         n_pages = _pages(prepared)
         executor = NativeExecutor(prepared.program, threads=threads, n_pages=n_pages)
         self._executor, self._engine = executor, Engine(executor)
-        self._abandoned: SimpleQueue[GeneratedSequence] = SimpleQueue()  # its put may interrupt anything
         self._closed = False
 
     def __repr__(self) -> str:
@@ -202,7 +199,6 @@ class Model:
 
     def processes(self) -> list[Process]:
         """The generations that are running or waiting."""
-        self._cancel_abandoned()
         return self._engine.processes()
 
     def close(self) -> None:
@@ -218,15 +214,7 @@ class Model:
 
     def _begin(self, plan: "_Plan") -> Generation:
         tokenizer, stops = self._need_tokenizer(), StopMatcher(plan.stop)
-        return Generation(self._engine, plan.request, tokenizer, stops, plan.dropped_tokens, self._abandoned)
-
-    def _cancel_abandoned(self) -> None:
-        """Cancel the generations that nobody holds any more."""
-        try:
-            while True:
-                self._engine.cancel(self._abandoned.get_nowait())
-        except Empty:
-            return
+        return Generation(self._engine, plan.request, tokenizer, stops, plan.dropped_tokens)
 
     def _plan(self, prompt: Prompt, given: SettingKeywords) -> "_Plan":
         self._check_open()
@@ -249,10 +237,8 @@ class Model:
         return _Plan(request=request, stop=chosen.stop, dropped_tokens=dropped)
 
     def _check_open(self) -> None:
-        """Every call that generates comes by here."""
         if self._closed:
             raise UserError(f"the model {self.name} is closed: load it again")
-        self._cancel_abandoned()
 
     def _need_tokenizer(self) -> Tokenizer:
         if self._tokenizer is None:
