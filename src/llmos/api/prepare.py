@@ -52,6 +52,18 @@ class Source:
             fill_weights(graph, self.parameters, out, report, native_packer(library))
 
 
+class _Filling:
+    """Fills the weights once and lets go of the source, whose files would stay mapped as long as the model otherwise."""
+
+    def __init__(self, source: Source, graph: Graph, library: Path, progress: Callable[[str], None] | None):
+        self._fill: Callable[[memoryview], None] | None = lambda out: source.fill(graph, library, out, progress)
+
+    def __call__(self, out: memoryview) -> None:
+        fill, self._fill = self._fill, None
+        assert fill is not None, "a program's weights are filled once"
+        fill(out)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
     """What `Model` needs. info: facts for people and for `llmos info --json`."""
@@ -93,7 +105,7 @@ def prepare(
         vocab=source.spec.vocab,
         context=reach,
         weights_bytes=weights_bytes(graph),
-        fill_weights=lambda out: source.fill(graph, library, out, progress),
+        fill_weights=_Filling(source, graph, library, progress),
         rope=rope_tables(source.spec, reach),
     )
     info = _info(source, options, chosen.name, reach, program) | {"graph": graph_hash(graph)}

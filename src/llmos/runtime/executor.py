@@ -96,7 +96,11 @@ class Executor(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A compiled model. fill_weights writes `weights_bytes` packed bytes into a buffer; rope: tables as in the step ABI."""
+    """A compiled model. rope: tables as in the step ABI.
+
+    fill_weights writes `weights_bytes` packed bytes into a buffer. An executor calls it once, while it is made. A program lives
+    as long as the model, so what fills should let go of its files then.
+    """
 
     library: Path
     vocab: int
