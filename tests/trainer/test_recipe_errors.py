@@ -75,6 +75,21 @@ def test_tokenizer_larger_than_the_model_is_refused(recipe_file):
     refused(recipe_file, "300 tokens, the model a vocabulary of 290")
 
 
+@pytest.mark.torch
+def test_everything_that_is_missing_is_named_at_once(recipe_file):
+    edit(recipe_file, 'name = "text"\npath', "path")
+    refused(recipe_file, "data.sources.*name is missing")
+    recipe_file.write_text("[model]\nmodel_type = 'llama'\n")
+    refused(recipe_file, "folder, data are missing; they must be given")
+
+
+@pytest.mark.torch
+def test_what_the_model_lacks_is_said_of_the_recipe(recipe_file):
+    pytest.importorskip("torch")
+    edit(recipe_file, "intermediate_size = 64\n", "")
+    refused(recipe_file, r"the table \[model\] of the recipe: .*intermediate_size is missing")
+
+
 def test_missing_torch_names_the_extra(recipe_file, monkeypatch):
     import sys
 

@@ -1,7 +1,6 @@
 """`llmos train RECIPE.toml`. Its flags are the settings of a recipe, so there is one list of them."""
 
 import dataclasses
-import sys
 import types
 import typing
 from pathlib import Path
@@ -39,7 +38,7 @@ def _train(recipe: Path, **flags: str | None) -> None:
     names = {setting.name.replace(".", "__"): setting.name for setting in settings(Recipe)}
     overrides = {names[key]: text for key, text in flags.items() if text is not None}
     try:
-        result = train_file(recipe, overrides, progress=sys.stderr.isatty())
+        result = train_file(recipe, overrides, progress=True)
     except KeyboardInterrupt:
         click.echo("llmos: interrupted; the same command goes on from the last saved step", err=True)
         raise

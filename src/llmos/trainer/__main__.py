@@ -11,7 +11,7 @@ def main(arguments: list[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     try:
-        result = train_file(arguments[0], dict(a.split("=", 1) for a in arguments[1:]), progress=sys.stderr.isatty())
+        result = train_file(arguments[0], dict(a.split("=", 1) for a in arguments[1:]), progress=True)
     except LlmosError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -17,7 +17,7 @@ __all__ = ["train", "train_file"]
 def train_file(path: str | Path, overrides: Mapping[str, str] | None = None, *, progress: bool = True) -> "Result":
     """Trains what a TOML recipe describes, going on from its newest checkpoint if there is one.
 
-    overrides: dotted settings as text, laid over the file (`{"schedule.steps": "100"}`). progress: a bar on stderr.
+    overrides: dotted settings as text, laid over the file (`{"schedule.steps": "100"}`). progress: say on stderr how it goes.
     Raises UserError for a recipe that cannot be used or where torch is missing; KeyboardInterrupt on ctrl-C, after the
     state was saved.
     """

@@ -23,7 +23,7 @@ def export_model(
     """Writes `folder/model`, replacing an older one as a whole, and returns its path."""
     folder = recipe.folder / "model"
     stop = [open_tokenizer(tokenizer).token_to_id(token) for token in recipe.tokenizer.stop]
-    config = dict(recipe.model) | {
+    config = recipe.config | {
         "dtype": str(dtype).removeprefix("torch."),
         "bos_token_id": stop[0],
         "eos_token_id": stop[0],

@@ -49,7 +49,7 @@ def run(recipe: Recipe, *, progress: bool = False) -> Result:
     """Trains `recipe` to its last step and writes the model. Raises KeyboardInterrupt after saving when asked to stop."""
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    spec = spec_from_config(recipe.model)
+    spec = model_spec(recipe)
     check_sizes(recipe, spec)
     tokenizer = prepare_tokenizer(recipe, spec.context)
     check_vocabulary(tokenizer, spec)
@@ -59,7 +59,7 @@ def run(recipe: Recipe, *, progress: bool = False) -> Result:
         trainer.train(reporter, tokenizer)
         quality = trainer.evaluate(tokenizer, None)
         model = export_model(recipe, spec, trainer.w, tokenizer)
-        reporter.event("done", f"{quality} -> {model}", step=trainer.step, bits_per_byte=quality)
+        reporter.event("done", step=trainer.step, bits_per_byte=quality)
     return Result(model=model, steps=trainer.step, loss=trainer.loss, bits_per_byte=quality)
 
 
@@ -78,6 +78,11 @@ class Trainer:
 
     def train(self, reporter: Reporter, tokenizer: Path) -> None:
         self.resume()
+        if self.step > self.recipe.schedule.steps:
+            wanted = self.recipe.schedule.steps
+            reporter.event(
+                "notice", f"{self.step} steps are done already, more than schedule.steps = {wanted}: none is added"
+            )
         peak = self.announce(reporter)
         started_s, started_step = time.perf_counter(), self.step
         with stop_requests() as stopped:
@@ -148,7 +153,7 @@ class Trainer:
         out = {}
         for source in self.recipe.data.heldout:
             tokens, n_bytes = heldout_tokens(source, self.recipe.folder, tokenizer, max_bytes)
-            out[source.name] = round(bits_per_byte(self._score, tokens, n_bytes, e.length, e.stride), 4)
+            out[source.name] = round(bits_per_byte(self._score, tokens, n_bytes, self.recipe.window, e.stride), 4)
         return out
 
     def announce(self, reporter: Reporter) -> float:
@@ -194,9 +199,17 @@ class Trainer:
             return compute()
 
 
+def model_spec(recipe: Recipe) -> Spec:
+    """The spec of the recipe's model. Raises UserError for what its table lacks or has too much."""
+    try:
+        return spec_from_config(recipe.config)
+    except UserError as error:
+        raise UserError(f"the table [model] of the recipe: {error}") from error
+
+
 def check_sizes(recipe: Recipe, spec: Spec) -> None:
     """Raises UserError where sequences are longer than the model's context."""
-    for name, length in (("batch.length", recipe.batch.length), ("evaluation.length", recipe.evaluation.length)):
+    for name, length in (("batch.length", recipe.batch.length), ("evaluation.length", recipe.window)):
         if length > spec.context:
             raise UserError(f"{name} is {length}; the model's context is {spec.context}: lower it or raise the context")
 

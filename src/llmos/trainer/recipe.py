@@ -161,7 +161,7 @@ class Evaluation:
     """Bits per byte on the held-out text."""
 
     every_steps: int = 500
-    length: int = field(default=256, metadata={"help": "window, in tokens"})
+    length: int | None = field(default=None, metadata={"help": "window, in tokens; None: that of batch.length"})
     stride: int | None = field(
         default=None, metadata={"help": "tokens between windows; None: windows that do not overlap"}
     )
@@ -171,8 +171,10 @@ class Evaluation:
     )
 
     def __post_init__(self):
-        require(self.every_steps >= 1 and self.length >= 1, "every_steps and length must be at least 1")
-        require(self.stride is None or 1 <= self.stride <= self.length, "stride must be between 1 and length")
+        require(self.every_steps >= 1, f"every_steps is {self.every_steps}; it must be at least 1")
+        require(self.length is None or self.length >= 1, f"length is {self.length}; it must be at least 1")
+        most = self.length or self.stride or 1
+        require(self.stride is None or 1 <= self.stride <= most, "stride must be between 1 and length")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +218,16 @@ class Recipe:
     threads: int | None = field(
         default=None, metadata={"help": "CPU threads; None: all cores that the process may use"}
     )
+
+    @property
+    def config(self) -> dict[str, object]:
+        """The model's config; a vocabulary that it leaves open is as large as the tokenizer that is trained for it."""
+        return dict(self.model) if self.tokenizer.path else {"vocab_size": self.tokenizer.vocab} | self.model
+
+    @property
+    def window(self) -> int:
+        """Tokens of an evaluation window."""
+        return self.evaluation.length or self.batch.length
 
     def identity(self) -> str:
         """Hash of what a checkpoint depends on. Horizon, logging and speed settings may change between resumes."""
