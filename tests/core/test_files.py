@@ -87,6 +87,12 @@ def test_a_file_where_a_folder_should_be_is_a_clear_error(tmp_path, write):
         make_directory(tmp_path / "file" / "y")
 
 
+@pytest.mark.parametrize("write", [atomic_write, atomic_directory])
+def test_a_folder_that_takes_no_files_is_named_as_it_was_given(write):
+    with pytest.raises(UserError, match=r"^cannot write /proc/x\.llm: .*choose a folder that you may write$"):
+        write("/proc/x.llm").__enter__()
+
+
 def test_the_digest_is_that_of_the_bytes(tmp_path):
     (tmp_path / "x").write_bytes(b"abc")
     assert sha256_file(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

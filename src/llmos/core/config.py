@@ -73,12 +73,17 @@ def from_dict(cls: type[T], raw: Mapping[str, Any], where: str = "") -> T:
     for key in raw:
         if key not in fields:
             raise UserError(unknown_key(where + key, [where + name for name in fields]))
-    values = {}
-    for name, field in fields.items():
-        if name in raw:
-            values[name] = _convert(raw[name], hints[name], where + name)
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise UserError(f"{where + name} is missing; it must be given")
+    needed = [
+        name
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    missing = [where + name for name in needed if name not in raw]
+    if missing:
+        raise UserError(
+            f"{', '.join(missing)} {'is missing; it' if len(missing) == 1 else 'are missing; they'} must be given"
+        )
+    values = {name: _convert(raw[name], hints[name], where + name) for name in fields if name in raw}
     try:
         return cls(**values)
     except UserError as error:

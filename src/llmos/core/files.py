@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from llmos.core.env import environment
 from llmos.core.errors import ResourceError, UserError
 
 __all__ = ["atomic_directory", "atomic_write", "make_directory", "sha256_file"]
@@ -33,7 +34,10 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
     make_directory(path.parent)
     temporary = None
     try:
-        fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        except OSError as error:  # it names a file that nobody has asked for
+            raise _explain(error, path) from error
         with os.fdopen(fd, "wb") as file:
             yield file
             file.flush()
@@ -55,7 +59,10 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
     """A temporary directory that takes the place of `path` when the block ends without an exception."""
     path = Path(path)
     make_directory(path.parent)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    try:
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    except OSError as error:
+        raise _explain(error, path) from error
     try:
         yield temporary
         os.chmod(temporary, 0o777 & ~_umask())
@@ -86,7 +93,10 @@ def _umask() -> int:
 
 def _explain(error: OSError, path: Path) -> Exception:
     if error.errno in (28, 122):  # ENOSPC, EDQUOT
-        return ResourceError(f"no space left to write {path}: free some disk, or set LLMOS_CACHE to another folder")
-    return UserError(
-        f"cannot write {path}: {error.strerror or error}; choose a folder that you may write (LLMOS_CACHE)"
-    )
+        return ResourceError(f"no space left to write {path}: free some disk, or choose another folder{_hint(path)}")
+    return UserError(f"cannot write {path}: {error.strerror or error}; choose a folder that you may write{_hint(path)}")
+
+
+def _hint(path: Path) -> str:
+    """Where the folder is chosen, when it is that of the cache."""
+    return " (LLMOS_CACHE)" if environment().cache in (path, *path.parents) else ""
