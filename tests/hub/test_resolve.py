@@ -117,3 +117,26 @@ def test_an_unknown_word_is_no_path_and_an_owner_with_a_name_is_of_the_hub():
         resolve("gtp2")
     with pytest.raises(UserError, match=r"meta-llama/Llama-3\.1-8B is not on this machine"):
         resolve("meta-llama/Llama-3.1-8B", offline=True)
+
+
+def test_an_owner_whose_name_is_a_folder_here_begins_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    assert resolve("models/mine", offline=True).kind == "folder"
+    with pytest.raises(
+        UserError, match=r"^there is no file or folder models/mime: did you mean models/mine\? .*@main\)$"
+    ):
+        resolve("models/mime", offline=True)
+    with pytest.raises(UserError, match="models/mime is not on this machine"):
+        resolve("models/mime@main", offline=True)
+    (tmp_path / "story.txt").write_text("")
+    with pytest.raises(UserError, match="others/mime is not on this machine"):
+        resolve("others/mime", offline=True)
+
+
+def test_a_catalogue_name_is_of_the_hub_whatever_folders_are_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "openai-community").mkdir()
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf"))
+    with pytest.raises(UserError, match=r"openai-community/gpt2 is not on this machine"):
+        resolve("gpt2", offline=True)

@@ -46,8 +46,11 @@ def existing(name: str) -> Path | None:
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether a name is written like `organisation/name` or `organisation/name@revision`, and not like a file."""
-    return bool(_HUB_ID.fullmatch(name)) and not name.lower().endswith(_SUFFIXES)
+    """Whether a name is meant as `organisation/name` or `organisation/name@revision`: written so, and not like a file.
+
+    Where a folder of the organisation's name is here, only a name with a revision is meant so.
+    """
+    return _is_written_like_hub_id(name) and ("@" in name or not _begins_here(name))
 
 
 def is_path(name: str) -> bool:
@@ -70,13 +73,23 @@ def resolve(
     entry = lookup(name)
     if entry is not None and entry.embedded is not None:
         return Resolved(kind="embedded", path=_embedded(entry.embedded), display=entry.embedded, notice=entry.notice)
-    hub_id = entry.hub_id if entry is not None else name
-    if hub_id and is_hub_id(hub_id):
+    hub_id = entry.hub_id if entry is not None else name if is_hub_id(name) else None
+    if hub_id:
         use_network = not (environment().offline if offline is None else offline)
         return Resolved(
             kind="folder", path=download(hub_id, use_network=use_network, progress=progress), display=hub_id
         )
     raise UserError(_missing_path(name) if is_path(name) else _unknown(name))
+
+
+def _is_written_like_hub_id(name: str) -> bool:
+    return bool(_HUB_ID.fullmatch(name)) and not name.lower().endswith(_SUFFIXES)
+
+
+def _begins_here(name: str) -> bool:
+    """Whether the first part of a name is a folder here, so that the rest is meant to be in it."""
+    first = existing(name.partition("/")[0])
+    return first is not None and first.is_dir()
 
 
 def _missing_path(name: str) -> str:
@@ -86,7 +99,10 @@ def _missing_path(name: str) -> str:
     if parent is None or not parent.is_dir():
         return f"there is no {what} {name}: there is no folder {Path(name).parent}"
     near = difflib.get_close_matches(Path(name).name, (entry.name for entry in parent.iterdir()), n=1)
-    return f"there is no {what} {name}" + (f": did you mean {parent / near[0]}?" if near else "")
+    hint = f": did you mean {parent / near[0]}?" if near else ""
+    if _is_written_like_hub_id(name):
+        hint += f" (a folder {parent} is here, so this is a path; on the Hub it is {name}@main)"
+    return f"there is no {what} {name}{hint}"
 
 
 def _unknown(name: str) -> str:
