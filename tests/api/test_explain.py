@@ -41,6 +41,12 @@ def test_decode_reads_every_weight_once_and_the_keys_and_values_before_it(weight
     assert read == sections + stored
 
 
+@pytest.mark.parametrize(("kv", "token"), [("float32", 4 * (12 + 16)), ("bf16", 2 * (12 + 16)), ("int8", 12 + 16 + 8)])
+def test_a_stored_token_counts_as_it_lies_in_its_page_with_padding_and_scales(kv: str, token: int):
+    costs = decode_costs(graph("bf16", kv, head_dim=12), 10)
+    assert [cost.n_bytes for cost in costs if cost.node.op == "append_attend"] == [10 * 2 * token]
+
+
 def test_decode_multiplies_every_weight_once():
     matrices = 3 * (64 * (64 + 2 * 32) + 64 * 64 + 3 * 64 * 96) + 160 * 64
     products = sum(c.times * c.operations for c in decode_costs(graph("int8"), 1) if "linear" in c.node.op)

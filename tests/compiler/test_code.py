@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from llmos.compiler import TARGETS, Options, build_graph, compile_code
+from llmos.api.roofs import build_probe, measure_roofs
+from llmos.compiler import TARGETS, Options, build_graph, cached_library, compile_code, open_library
+from llmos.compiler.toolchain import FLAGS
 from llmos.core.env import environment
+from llmos.core.errors import UserError
 from llmos.models import spec_from_config
 from llmos.native import include_dir, sources_hash
 from llmos.runtime.abi import ABI_VERSION, load_library
@@ -73,6 +76,34 @@ def test_a_library_that_is_whole_is_used_as_it_is(library):
     assert compile_tiny(said) == library
     assert (library.stat().st_ino, library.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert said == []
+
+
+def damage(library: Path) -> None:
+    """In a new file: the bytes of a library that is loaded must not be changed in place."""
+    data = library.read_bytes()
+    library.unlink()
+    library.write_bytes(data[:5000])
+
+
+def test_a_damaged_probe_is_compiled_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMOS_CACHE", str(share_toolchain(tmp_path / "cache")))
+    damage(build_probe(TARGETS["portable"]))
+    assert measure_roofs(target="portable", threads=1).read_bytes_per_s > 0
+
+
+def test_what_the_system_does_not_load_is_explained(tmp_path):
+    (tmp_path / "x.so").write_bytes(b"no library")
+    with pytest.raises(UserError, match=r"compiled code cannot be loaded: .*LLMOS_CACHE"):
+        open_library(tmp_path / "x.so")
+
+
+def test_other_flags_are_another_library(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMOS_CACHE", str(share_toolchain(tmp_path / "cache")))
+    source = 'extern "C" int two() { return 2; }'
+    one = cached_library(source, TARGETS["portable"])
+    assert cached_library(source, TARGETS["portable"]) == one
+    monkeypatch.setattr("llmos.compiler.code.FLAGS", [*FLAGS, "-g0"])
+    assert cached_library(source, TARGETS["portable"]) != one
 
 
 CHILD = """

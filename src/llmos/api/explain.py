@@ -10,15 +10,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from llmos.api.roofs import Roofs
-from llmos.compiler import Graph
+from llmos.compiler import PAGE_TOKENS, Graph, kv_page_bytes
 from llmos.compiler.graph import Node
-from llmos.compiler.layout import packed_matrix_bytes
 from llmos.core.units import format_bytes
+from llmos.weights import packed_bytes
 
 __all__ = ["Cost", "decode_costs", "explain_graph", "prefill_seconds"]
 
 _PROMPT_TOKENS = 512  # what prefill is told for
-_KV_BYTES = {"float32": 4.0, "bf16": 2.0, "int8": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,9 +136,9 @@ def _cost(
     if node.op in ("linear", "add_linear"):
         rows, columns = shapes[node.params[0]]
         peak_format = node.attrs["format"]
-        n_bytes, operations = vectors + packed_matrix_bytes(rows, columns, peak_format), 2 * rows * columns
+        n_bytes, operations = vectors + packed_bytes(rows, columns, peak_format), 2 * rows * columns
     elif node.op == "append_attend":
         heads, kv_heads, head_dim = (node.attrs[name] for name in ("heads", "kv_heads", "head_dim"))
-        n_bytes = int(2 * attended * kv_heads * head_dim * _KV_BYTES[graph.facts["kv"]])
+        n_bytes = int(attended * kv_page_bytes(kv_heads, head_dim, graph.facts["kv"]) / PAGE_TOKENS)
         operations = int(4 * attended * heads * head_dim)
     return Cost(block=block, times=times, node=node, n_bytes=n_bytes, operations=operations, peak_format=peak_format)

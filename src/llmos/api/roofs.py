@@ -1,12 +1,10 @@
 """The roofs of this machine, measured now: compiles the probe of `llmos.hardware` for the target and runs it."""
 
-import ctypes
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmos.compiler import Target, build_shared, target_named, toolchain_id
+from llmos.compiler import Target, cached_library, open_library, target_named
 from llmos.core.env import environment
 from llmos.hardware import PROBE_SOURCE, features, measure_bandwidth, measure_peak, usable_cores
 
@@ -40,7 +38,7 @@ def measure_roofs(
     report = progress or (lambda message: None)
     chosen = target_named(target or environment().target, features())
     report("compiling the probe")
-    probe = ctypes.CDLL(str(build_probe(chosen)))
+    probe = open_library(build_probe(chosen))
     threads = threads or environment().threads or usable_cores()
     report("measuring memory bandwidth")
     bandwidth = measure_bandwidth(probe, threads)
@@ -57,8 +55,4 @@ def measure_roofs(
 
 def build_probe(target: Target) -> Path:
     """The compiled probe, from the cache where it is there already."""
-    identity = "\n".join((target.name, target.cpu, toolchain_id(), PROBE_SOURCE.read_text(encoding="utf-8")))
-    out = environment().cache / "code" / f"probe-{hashlib.sha256(identity.encode()).hexdigest()[:32]}.so"
-    if not out.exists():
-        build_shared(PROBE_SOURCE, out, target)
-    return out
+    return cached_library(PROBE_SOURCE.read_text(encoding="utf-8"), target)

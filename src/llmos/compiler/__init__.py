@@ -1,15 +1,17 @@
 """From a spec to machine code: trace, graph, passes, C++, the toolchain, and the local cache of code."""
 
 from llmos.compiler.build import FORMATS, Options, build_graph
-from llmos.compiler.code import compile_code
+from llmos.compiler.code import cached_library, compile_code, open_library
 from llmos.compiler.emit import emit
-from llmos.compiler.graph import Graph, from_dict, graph_hash, to_dict
+from llmos.compiler.graph import Graph, graph_hash, to_dict
+from llmos.compiler.kv_pages import PAGE_TOKENS, kv_page_bytes, page_bytes
 from llmos.compiler.layout import Section, layout
 from llmos.compiler.targets import TARGETS, Target, target_named
 from llmos.compiler.toolchain import build_shared, toolchain_id
 
 __all__ = [
     "FORMATS",
+    "PAGE_TOKENS",
     "TARGETS",
     "Graph",
     "Options",
@@ -17,11 +19,14 @@ __all__ = [
     "Target",
     "build_graph",
     "build_shared",
+    "cached_library",
     "compile_code",
     "emit",
-    "from_dict",
     "graph_hash",
+    "kv_page_bytes",
     "layout",
+    "open_library",
+    "page_bytes",
     "target_named",
     "to_dict",
     "toolchain_id",

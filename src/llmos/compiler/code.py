@@ -1,10 +1,11 @@
-"""Code in the local cache, keyed by everything that shapes it: graph, passes, target, toolchain, kernels.
+"""Code in the local cache, keyed by everything that shapes it: source, target, flags, toolchain, kernels.
 
 A library ends with a seal, the SHA-256 of what comes before it: the loader does not look past the tables of an ELF file, and
 one file cannot disagree with itself as two could when processes compile at once. A library without its seal is damaged; the
 system would map it and die of it, so it is compiled again.
 """
 
+import ctypes
 import hashlib
 import tempfile
 from collections.abc import Callable
@@ -15,18 +16,13 @@ from llmos.compiler.graph import Graph
 from llmos.compiler.targets import Target
 from llmos.compiler.toolchain import FLAGS, build_shared, toolchain_id
 from llmos.core.env import environment
+from llmos.core.errors import UserError
 from llmos.core.files import atomic_write, make_directory
 from llmos.core.log import get_logger
 
-__all__ = ["code_key", "compile_code"]
+__all__ = ["cached_library", "compile_code", "open_library"]
 
 _SEAL = b"llmos code, sha256:"
-
-
-def code_key(graph: Graph, target: Target, kernels_hash: str) -> str:
-    """Hex digest naming the library: of the generated source, the kernels, the flags and the compiler."""
-    parts = (emit(graph), target.name, target.cpu, toolchain_id(), *FLAGS, kernels_hash)
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 def compile_code(
@@ -39,24 +35,55 @@ def compile_code(
 ) -> Path:
     """The shared library of a graph for a target, from the cache or compiled now.
 
-    include: folder of the kernel headers; kernels_hash: their digest. The source stays beside the library for reading.
+    include: folder of the kernel headers; kernels_hash: their digest.
+    """
+    return cached_library(emit(graph), target, include=(include,), key=(kernels_hash,), progress=progress)
+
+
+def cached_library(
+    source: str,
+    target: Target,
+    *,
+    include: tuple[Path, ...] = (),
+    key: tuple[str, ...] = (),
+    progress: Callable[[str], None] | None = None,
+) -> Path:
+    """The shared library of a C++ text for a target, from the cache or compiled now. The text stays beside it for reading.
+
+    include: folders of headers; key: the digests of what lies in them. Raises as `build_shared` does.
     """
     folder = environment().cache / "code"
-    library = folder / f"{code_key(graph, target, kernels_hash)}.so"
+    library = folder / f"{_name(source, target, key)}.so"
     if _is_whole(library):
         return library
     if progress:
         progress(f"compiling for {target.name}")
-    source = library.with_suffix(".cc")
-    with atomic_write(source) as file:
-        file.write(emit(graph).encode())
+    text = library.with_suffix(".cc")
+    with atomic_write(text) as file:
+        file.write(source.encode())
     with tempfile.TemporaryDirectory(dir=make_directory(folder), prefix=f".{library.name}.") as scratch:
         built = Path(scratch) / "code.so"
-        build_shared(source, built, target, include=(include,))
+        build_shared(text, built, target, include=include)
         code = built.read_bytes()
     with atomic_write(library) as file:
         file.write(code + _seal(code))
     return library
+
+
+def open_library(library: Path) -> ctypes.CDLL:
+    """A library of the cache, loaded. Raises UserError where the system does not load it."""
+    try:
+        return ctypes.CDLL(str(library))
+    except OSError as error:
+        raise UserError(
+            f"compiled code cannot be loaded: {error}; where its folder may not hold programs (mounted noexec), set "
+            f"LLMOS_CACHE to one that may"
+        ) from error
+
+
+def _name(source: str, target: Target, key: tuple[str, ...]) -> str:
+    parts = (source, target.name, target.cpu, toolchain_id(), *FLAGS, *key)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 def _seal(code: bytes) -> bytes:

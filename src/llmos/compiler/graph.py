@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-__all__ = ["OPS", "Block", "Graph", "Node", "check", "dumps", "from_dict", "graph_hash", "text"]
+__all__ = ["OPS", "Block", "Graph", "Node", "check", "dumps", "graph_hash", "text", "to_dict"]
 
 # Operation -> (number of value operands, meaning). None: any number.
 OPS = {
@@ -116,24 +116,6 @@ def check(graph: Graph) -> None:
 def to_dict(graph: Graph) -> dict[str, Any]:
     """Plain data, the form stored in a bundle."""
     return json.loads(json.dumps(asdict(graph)))
-
-
-def from_dict(raw: Mapping[str, Any]) -> Graph:
-    """The graph that `to_dict` wrote."""
-
-    def block(b):
-        nodes = tuple(Node(**{**n, "inputs": tuple(n["inputs"]), "params": tuple(n["params"])}) for n in b["nodes"])
-        shapes = {name: tuple(shape) for name, shape in b["shapes"].items()}
-        return Block(nodes=nodes, shapes=shapes, fused={name: tuple(parts) for name, parts in b["fused"].items()})
-
-    return Graph(
-        prologue=block(raw["prologue"]),
-        kinds=tuple(block(b) for b in raw["kinds"]),
-        layers=tuple(raw["layers"]),
-        epilogue=block(raw["epilogue"]),
-        facts=raw["facts"],
-        buffers=raw["buffers"],
-    )
 
 
 def dumps(graph: Graph) -> str:

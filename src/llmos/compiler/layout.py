@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 
 from llmos.compiler.graph import Block, Graph
+from llmos.weights import packed_bytes
 
-__all__ = ["Section", "layout", "packed_matrix_bytes"]
+__all__ = ["Section", "layout"]
 
 _ALIGN = 64
 
@@ -43,17 +44,7 @@ def _section_bytes(shape: tuple[int, ...], format: str) -> int:
     if format == "plain":
         return 4 * math.prod(shape)
     rows, columns = shape
-    return packed_matrix_bytes(rows, columns, format)
-
-
-def packed_matrix_bytes(rows: int, columns: int, format: str) -> int:
-    """Bytes of a packed (rows, columns) matrix: docs/step_abi.md, Numbers."""
-    blocks = -(-rows // 16)
-    if format == "float32":
-        return blocks * columns * 64
-    if format == "bf16":
-        return blocks * -(-columns // 2) * 64
-    return blocks * -(-columns // 32) * 544
+    return packed_bytes(rows, columns, format)
 
 
 def _instances(graph: Graph):

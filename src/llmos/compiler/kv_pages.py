@@ -1,0 +1,31 @@
+"""How many bytes stored keys and values take: what `KvHead` in native/include/llmos/attention.h comes to, by numbers.
+
+A test holds it to what compiled code says of itself; known here, it is known before anything is compiled.
+"""
+
+from llmos.compiler.graph import Graph
+
+__all__ = ["PAGE_TOKENS", "kv_page_bytes", "page_bytes"]
+
+PAGE_TOKENS = 32
+_LANES, _LINE = 16, 64
+_ELEMENT = {"float32": 4, "bf16": 2, "int8": 1}
+
+
+def kv_page_bytes(kv_heads: int, head_dim: int, format: str) -> int:
+    """Bytes of a page of PAGE_TOKENS tokens in one layer: keys, values padded to lanes, and for int8 a scale of each per token."""
+    keys = _rounded(_ELEMENT[format] * head_dim * PAGE_TOKENS, _LINE)
+    values = _rounded(_ELEMENT[format] * _rounded(head_dim, _LANES) * PAGE_TOKENS, _LINE)
+    scales = 2 * 4 * PAGE_TOKENS if format == "int8" else 0
+    return kv_heads * (keys + values + scales)
+
+
+def page_bytes(graph: Graph) -> int:
+    """Bytes of a page in all layers of a planned graph: `llmos_page_bytes` of its code."""
+    attends = [next(node.attrs for node in kind.nodes if node.op == "append_attend") for kind in graph.kinds]
+    kinds = [kv_page_bytes(a["kv_heads"], a["head_dim"], graph.facts["kv"]) for a in attends]
+    return sum(kinds[kind] for kind in graph.layers)
+
+
+def _rounded(n: int, unit: int) -> int:
+    return -(-n // unit) * unit
