@@ -6,10 +6,12 @@ import numpy as np
 
 from llmos.compiler import Graph, Section, layout
 from llmos.hardware import usable_cores
-from llmos.models import Spec, inverse_frequencies
+from llmos.models import Rope, Spec, inverse_frequencies
 from llmos.weights import Tensor, pack_into
 
-__all__ = ["fill_weights", "rope_tables", "weights_bytes"]
+__all__ = ["fill_weights", "rope_bytes", "rope_tables", "weights_bytes"]
+
+_POSITIONS = 1 << 14  # computed at once: what is in double stays small beside the tables
 
 
 def weights_bytes(graph: Graph) -> int:
@@ -67,11 +69,31 @@ def _row_reader(
     return rows, where
 
 
+def rope_bytes(spec: Spec, context: int) -> int:
+    """Size of `rope_tables`."""
+    return 4 * max(1, context * sum(head_dim for _, head_dim in _ropes(spec)))
+
+
 def rope_tables(spec: Spec, context: int) -> np.ndarray:
-    """cos [context][d/2], then sin [context][d/2], float32, of each distinct rope of the spec, one after another."""
-    tables = []
-    for attention in dict.fromkeys(layer.attention for layer in spec.layers):
-        if attention.rope is not None:
-            angles = np.outer(np.arange(context), inverse_frequencies(attention.rope, attention.head_dim))
-            tables += [np.cos(angles), np.sin(angles)]
-    return np.concatenate([table.reshape(-1) for table in tables] or [np.zeros(1)]).astype(np.float32)
+    """cos [context][d/2], then sin [context][d/2], float32, of each distinct rope of the spec, one after another.
+
+    Computed in double and rounded once.
+    """
+    out = np.zeros(rope_bytes(spec, context) // 4, np.float32)
+    start = 0
+    for rope, head_dim in _ropes(spec):
+        stop = start + context * head_dim
+        cosines, sines = out[start:stop].reshape(2, context, head_dim // 2)
+        frequencies = inverse_frequencies(rope, head_dim)
+        for first in range(0, context, _POSITIONS):
+            here = slice(first, min(first + _POSITIONS, context))
+            angles = np.outer(np.arange(here.start, here.stop), frequencies)
+            cosines[here], sines[here] = np.cos(angles), np.sin(angles)
+        start = stop
+    return out
+
+
+def _ropes(spec: Spec) -> list[tuple[Rope, int]]:
+    """The distinct ropes with their head sizes, in order of first use."""
+    parts = (layer.attention for layer in spec.layers)
+    return list(dict.fromkeys((a.rope, a.head_dim) for a in parts if a.rope is not None))

@@ -7,14 +7,14 @@ from typing import Any
 from llmos import __version__
 from llmos.api.assemble import weights_bytes
 from llmos.api.explain import explain_graph
-from llmos.api.prepare import choose_options, open_source
+from llmos.api.prepare import Source, choose_options, open_source
 from llmos.api.roofs import Roofs, measure_roofs
 from llmos.artifact import write_bundle
 from llmos.compiler import Options, build_graph, compile_code, graph_hash, target_named, to_dict
 from llmos.core.env import environment
 from llmos.core.errors import UserError
 from llmos.core.files import sha256_file
-from llmos.hardware import features
+from llmos.hardware import features, usable_cores
 from llmos.native import include_dir, sources_hash
 from llmos.runtime.executor import arena
 from llmos.text import Tokenizer
@@ -43,7 +43,7 @@ def compile_model(
     source = open_source(name, progress)
     if source.bundle is not None:
         raise UserError(f"{name} is compiled already: give the checkpoint that it was made from")
-    options = choose_options(source, weights, kv)
+    options, licence = choose_options(source, weights, kv), _licence(source.resolved.path)
     graph = build_graph(source.spec, options, dump=dump)
     chosen = target_named(target or environment().target, features())
     library = compile_code(graph, chosen, include=include_dir(), kernels_hash=sources_hash(), progress=progress)
@@ -59,7 +59,7 @@ def compile_model(
         "graph": to_dict(graph),
         "prompt_format": format.to_dict() if format else None,
         "golden": tokenizer.golden() if tokenizer else [],
-        "lineage": _lineage(source.resolved.path, name, options),
+        "lineage": _lineage(source, name, options),
         "reports": {},
     }
     facts = {
@@ -70,29 +70,28 @@ def compile_model(
     }
     if progress:
         progress(f"writing {output}")
-    write_bundle(Path(output), documents=documents, facts=facts, weights=view, licence=_licence(source.resolved.path))
+    write_bundle(Path(output), documents=documents, facts=facts, weights=view, licence=licence, threads=usable_cores())
     if not explain:
         return None
     measured = roofs or measure_roofs(progress, target=chosen.name)
     return explain_graph(graph, measured, context=source.spec.context)
 
 
-def _lineage(path: Path, name: str, options: Options) -> dict[str, Any]:
+def _lineage(source: Source, name: str, options: Options) -> dict[str, Any]:
     """Hashes of the files that went in, and the recipe."""
-    files = (
-        [path]
-        if path.is_file()
-        else sorted(p for p in path.iterdir() if p.suffix in (".json", ".safetensors", ".jinja"))
-    )
     return {
         "verb": "compile",
         "source": Path(name).name if Path(name).exists() else name,
-        "files": {file.name: sha256_file(file) for file in files},
+        "files": {file.name: sha256_file(file) for file in source.files},
         "recipe": {"weights": options.weights, "kv": options.kv},
         "producer": f"llmos {__version__}",
     }
 
 
 def _licence(path: Path) -> str | None:
-    found = sorted(path.glob("LICENSE*")) if path.is_dir() else []
-    return found[0].read_text(encoding="utf-8", errors="replace") if found else None
+    """The text of the first file LICENSE* of a checkpoint's folder; folders of that name hold those of its parts."""
+    found = sorted(file for file in path.glob("LICENSE*") if file.is_file()) if path.is_dir() else []
+    try:
+        return found[0].read_text(encoding="utf-8", errors="replace") if found else None
+    except OSError as error:
+        raise UserError(f"cannot read {found[0]}: {error.strerror}") from error

@@ -1,16 +1,23 @@
-"""What the numbers of a config may be before anything is computed or allocated from them."""
+"""What the numbers of a config may be, and what may be asked of this machine, before anything is computed or allocated."""
 
 import reprlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from llmos.api.assemble import rope_bytes, weights_bytes
 from llmos.api.sampling import settings_from
-from llmos.core.errors import FormatError, UserError
+from llmos.compiler import PAGE_TOKENS, Graph, page_bytes
+from llmos.core.errors import FormatError, ResourceError, UserError
+from llmos.core.units import format_bytes
+from llmos.hardware import memory
+from llmos.models import Spec
 
-__all__ = ["check_generation", "check_numbers"]
+__all__ = ["check_generation", "check_memory", "check_numbers", "chosen_context"]
 
 _MOST_LAYERS = 2000  # a spec holds one object for each; every other size is compared with the weights
+_MOST_POSITIONS = 2**31 - 1  # the step ABI counts them in 32 bits
+_DEFAULT_CONTEXT = 8192
 _EXACT = 2**53  # beyond it, a float and an integer are not the same number any more
 
 
@@ -32,6 +39,33 @@ def check_generation(generation: Mapping[str, Any], where: str | Path) -> None:
         settings_from({}, generation, 1)
     except UserError as error:
         raise FormatError(where, str(error)) from error
+
+
+def chosen_context(spec: Spec, wanted: int | None) -> int:
+    """Positions to make room for: `wanted`, or by default the model's own up to 8192. Raises UserError beyond what it can."""
+    most = min(spec.context, _MOST_POSITIONS)
+    if wanted is None:
+        return min(most, _DEFAULT_CONTEXT)
+    if not 1 <= wanted <= most:
+        raise UserError(f"context {wanted} is not possible: this model can have 1 to {most} positions")
+    return wanted
+
+
+def check_memory(name: str, spec: Spec, graph: Graph, context: int) -> None:
+    """Raise ResourceError where weights, rope tables and the keys and values of one context exceed the free memory."""
+    weights, free = weights_bytes(graph), memory().available
+    one_page = page_bytes(graph) + rope_bytes(spec, PAGE_TOKENS)
+    need = -(-context // PAGE_TOKENS) * one_page
+    if weights + need <= free:
+        return
+    fits = max(0, free - weights) // one_page * PAGE_TOKENS
+    advice = (
+        f"lower context to {fits}" if fits else "choose a smaller weight format (weights='int8') or a smaller model"
+    )
+    raise ResourceError(
+        f"{name} needs {format_bytes(weights)} for weights and {format_bytes(need)} for a context of {context} tokens; "
+        f"{format_bytes(free)} is free: {advice}"
+    )
 
 
 def _integers(value: object, name: str = "") -> Iterator[tuple[str, int]]:

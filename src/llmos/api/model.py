@@ -15,11 +15,10 @@ from llmos.api.prepare import Prepared, prepare
 from llmos.api.prompts import Messages, Prompt, messages_of, token_ids
 from llmos.api.sampling import SettingKeywords, Settings, settings_from, takes_settings
 from llmos.core.env import environment
-from llmos.core.errors import ResourceError, UserError
-from llmos.core.units import format_bytes
+from llmos.core.errors import UserError
 from llmos.hardware import memory, usable_cores
 from llmos.runtime import Engine, NativeExecutor, Process, Request
-from llmos.runtime.abi import PAGE_TOKENS, load_library
+from llmos.runtime.abi import PAGE_TOKENS
 from llmos.text import PromptFormat, StopMatcher, Tokenizer, render_chat
 
 __all__ = ["Model", "ModelNotice", "load_model"]
@@ -304,20 +303,9 @@ def _check_count(name: str, value: object) -> None:
 
 
 def _pages(prepared: Prepared) -> int:
-    """Size of the KV pool: four contexts, or what a quarter of the free memory holds, but at least one context."""
-    program = prepared.program
-    page_bytes = load_library(str(program.library)).llmos_page_bytes()
-    one = -(-program.context // PAGE_TOKENS)
-    free = memory().available
-    if program.weights_bytes + one * page_bytes > free:
-        fits = max(0, int(free - program.weights_bytes) // page_bytes * PAGE_TOKENS)
-        raise ResourceError(
-            f"{prepared.info['name']} needs {format_bytes(program.weights_bytes)} for weights and {format_bytes(one * page_bytes)} for a context "
-            f"of {program.context} tokens; {format_bytes(free)} is free: "
-            + (
-                f"lower context to {fits}"
-                if fits
-                else "choose a smaller weight format (weights='int8') or a smaller model"
-            )
-        )
-    return max(one, min(_SEQUENCES * one, int(free // 4 // page_bytes)))
+    """Size of the KV pool: four contexts, or what a quarter of the free memory holds, but at least one context.
+
+    `prepare` made sure that there is room for one.
+    """
+    one = -(-prepared.program.context // PAGE_TOKENS)
+    return max(one, min(_SEQUENCES * one, memory().available // 4 // prepared.page_bytes))

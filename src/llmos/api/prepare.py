@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from llmos.api.assemble import fill_weights, rope_tables, weights_bytes
-from llmos.api.limits import check_generation, check_numbers
+from llmos.api.limits import check_generation, check_memory, check_numbers, chosen_context
 from llmos.artifact import Bundle, open_bundle
-from llmos.compiler import Graph, Options, build_graph, compile_code, graph_hash, target_named
+from llmos.compiler import Graph, Options, build_graph, compile_code, graph_hash, page_bytes, target_named, to_dict
 from llmos.core.env import environment
 from llmos.core.errors import FormatError, UserError
-from llmos.hardware import features
+from llmos.hardware import features, usable_cores
 from llmos.hub import Resolved, resolve
 from llmos.models import FAMILIES, Spec, parameter_count, shapes, sources, spec_from_config
 from llmos.native import include_dir, sources_hash
@@ -27,13 +27,16 @@ _KEEPS = {
     "bfloat16": "bf16",
     "float16": "float32",
 }  # checkpoint precision -> format that loses nothing
+_CONFIGS = ("config.json", "generation_config.json")
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")  # what a PromptFormat reads besides
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """An opened model: what it is and how its weights get into a graph's layout."""
+    """An opened model: what it is and how its weights get into a graph's layout. files: those that were read for it."""
 
     resolved: Resolved
+    files: tuple[Path, ...]
     config: dict[str, Any]
     spec: Spec
     prompt_format: PromptFormat | None
@@ -46,7 +49,7 @@ class Source:
         """Put the packed weights into `out`. library: the graph's compiled code, which packs them."""
         report = _percent(progress, "reading weights" if self.bundle else "packing weights")
         if self.bundle is not None:
-            self.bundle.read_weights_into(out, report)
+            self.bundle.read_weights_into(out, report, threads=usable_cores())
         else:
             assert self.parameters is not None, "a source has a bundle or parameters"
             fill_weights(graph, self.parameters, out, report, native_packer(library))
@@ -66,9 +69,10 @@ class _Filling:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What `Model` needs. info: facts for people and for `llmos info --json`."""
+    """What `Model` needs. page_bytes: of a page of keys and values; info: facts for people and for `llmos info --json`."""
 
     program: Program
+    page_bytes: int
     spec: Spec
     prompt_format: PromptFormat | None
     tokenizer: Tokenizer | None
@@ -89,17 +93,18 @@ def prepare(
     """The compiled program of a model. weights: number format, None keeps the checkpoint's precision; context: positions.
 
     Raises UserError for names, formats and settings that cannot be used, FormatError for damaged files, ResourceError where
-    there is no compiler.
+    memory is short or there is no compiler.
     """
     source = open_source(name, progress)
+    reach = chosen_context(source.spec, context)
     options = choose_options(source, weights, kv)
     graph = build_graph(source.spec, options)
     if source.bundle is not None:
         check_graph(source.bundle, graph)
     tokenizer = _tokenizer(source)
+    check_memory(source.resolved.display, source.spec, graph, reach)
     chosen = target_named(target or environment().target, features())
     library = compile_code(graph, chosen, include=include_dir(), kernels_hash=sources_hash(), progress=progress)
-    reach = _context(source.spec, context)
     program = Program(
         library=library,
         vocab=source.spec.vocab,
@@ -111,6 +116,7 @@ def prepare(
     info = _info(source, options, chosen.name, reach, program) | {"graph": graph_hash(graph)}
     return Prepared(
         program=program,
+        page_bytes=page_bytes(graph),
         spec=source.spec,
         prompt_format=source.prompt_format,
         tokenizer=tokenizer,
@@ -156,10 +162,12 @@ def _options(weights: str, kv: str) -> Options:
 
 def check_graph(bundle: Bundle, graph: Graph) -> None:
     """The graph is always built here, from the checked spec; the bundle's only has to be the same."""
-    if bundle.manifest.get("graph") != graph_hash(graph) or bundle.weights_bytes != weights_bytes(graph):
+    same = bundle.manifest["graph"] == graph_hash(graph) and bundle.document("graph") == to_dict(graph)
+    if not same or bundle.weights_bytes != weights_bytes(graph):
         raise FormatError(
             bundle.path,
-            "was compiled by another version of the LLMOS compiler, whose weights lie elsewhere: compile it again from its source",
+            "holds another graph than this LLMOS builds from its spec: it was changed, or compiled by another version, whose "
+            "weights lie elsewhere; compile it again from its source",
         )
 
 
@@ -168,8 +176,9 @@ def _open_folder(resolved: Resolved) -> Source:
     config = _read_config(path)
     spec = _spec(config, path)
     family = FAMILIES[spec.family]
+    checkpoint = open_checkpoint(resolved.path)
     parameters = Parameters(
-        open_checkpoint(resolved.path),
+        checkpoint,
         sources(spec),
         shapes(spec),
         prefixes=family.PREFIXES,
@@ -177,11 +186,13 @@ def _open_folder(resolved: Resolved) -> Source:
         tied=spec.tied,
     )
     has_tokenizer = (resolved.path / "tokenizer.json").exists()
+    read = [resolved.path / name for name in (*_CONFIGS, *(_TOKENIZER if has_tokenizer else ()))]
     beside = resolved.path / "generation_config.json"
     generation = _read_config(beside) if beside.exists() else {}
     check_generation(generation, beside)
     return Source(
         resolved=resolved,
+        files=(*filter(Path.exists, read), *checkpoint.files()),
         config=config,
         spec=spec,
         prompt_format=PromptFormat.load(resolved.path) if has_tokenizer else None,
@@ -198,6 +209,7 @@ def _open_llama2c(resolved: Resolved) -> Source:
     found = next((path for path in beside if path.exists()), None)
     return Source(
         resolved=resolved,
+        files=(*file.files(), *([found] if found else [])),
         config=file.config,
         spec=spec,
         prompt_format=PromptFormat.from_llama2c(found, spec.vocab) if found else None,
@@ -217,6 +229,7 @@ def _open_bundle(resolved: Resolved) -> Source:
         raise FormatError(path, f"manifest.json: {error}") from error
     return Source(
         resolved=resolved,
+        files=(path,),
         config=config,
         spec=_spec(config, f"{path}: spec.json"),
         prompt_format=None if format is None else PromptFormat.from_dict(format, f"{path}: prompt_format.json"),
@@ -256,14 +269,6 @@ def _spec(config: dict[str, Any], where: str | Path) -> Spec:
         return spec_from_config(config)
     except UserError as error:
         raise FormatError(where, str(error)) from error
-
-
-def _context(spec: Spec, wanted: int | None) -> int:
-    if wanted is None:
-        return min(spec.context, 8192)
-    if not 1 <= wanted <= spec.context:
-        raise UserError(f"context {wanted} is not possible: this model was made for 1 to {spec.context} positions")
-    return wanted
 
 
 def _percent(progress: Callable[[str], None] | None, what: str) -> Callable[[int, int], None] | None:

@@ -1,0 +1,77 @@
+"""What is checked before anything is compiled or allocated: the context, and the memory for it."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import llm
+from llmos.api.assemble import rope_bytes, rope_tables
+from llmos.api.limits import check_memory, chosen_context
+from llmos.compiler import Options, build_graph
+from llmos.core.errors import ResourceError, UserError
+from llmos.models import inverse_frequencies, shapes, sources, spec_from_config
+from tests.tiny_programs import CONFIG
+
+ENDLESS = CONFIG | {"max_position_embeddings": 2**45}
+
+
+@pytest.fixture
+def endless(tmp_path, monkeypatch):
+    """A checkpoint that claims more positions than there can be, where no compiler works: compiling would say so."""
+    monkeypatch.setenv("LLMOS_CC", "no-such-compiler")
+    spec, folder = spec_from_config(ENDLESS), tmp_path / "endless"
+    folder.mkdir()
+    save_file(
+        {s.name: np.ones(shapes(spec)[n], np.float32) for n, s in sources(spec).items()}, folder / "model.safetensors"
+    )
+    (folder / "config.json").write_text(json.dumps(ENDLESS))
+    return str(folder)
+
+
+@pytest.mark.parametrize("context", [2**45, 2**31])
+def test_a_context_that_no_position_can_count_is_refused_before_compiling(endless, context):
+    with pytest.raises(UserError, match=f"context {context} is not possible: this model can have 1 to 2147483647"):
+        llm.load_model(endless, context=context)
+
+
+def test_a_context_over_the_memory_is_refused_before_compiling(endless):
+    with pytest.raises(ResourceError, match=r"endless needs .* for a context of 2147483647 tokens; .*lower context to"):
+        llm.load_model(endless, context=2**31 - 1)
+
+
+def test_the_advised_context_fits():
+    spec = spec_from_config(ENDLESS)
+    graph = build_graph(spec, Options(weights="float32", kv="float32"))
+    with pytest.raises(ResourceError) as caught:
+        check_memory("x", spec, graph, 2**31 - 1)
+    fits = int(re.search(r"lower context to (\d+)", str(caught.value))[1])
+    check_memory("x", spec, graph, fits // 2)  # others take memory meanwhile
+    with pytest.raises(ResourceError):
+        check_memory("x", spec, graph, 4 * fits)
+
+
+def test_weights_over_the_memory_are_told_what_would_help():
+    spec = spec_from_config(CONFIG | {"intermediate_size": 2**40})
+    with pytest.raises(ResourceError, match="choose a smaller weight format"):
+        check_memory("x", spec, build_graph(spec, Options()), 32)
+
+
+def test_the_context_is_the_models_own_up_to_8192():
+    assert chosen_context(spec_from_config(ENDLESS), None) == 8192
+    assert chosen_context(spec_from_config(CONFIG), None) == 192
+    assert chosen_context(spec_from_config(CONFIG), 192) == 192
+    with pytest.raises(UserError, match="1 to 192"):
+        chosen_context(spec_from_config(CONFIG), 193)
+
+
+def test_rope_tables_are_as_large_as_was_said_and_the_same_however_they_are_computed(monkeypatch):
+    spec = spec_from_config(CONFIG)
+    angles = np.outer(np.arange(1000), inverse_frequencies(spec.layers[0].attention.rope, 12))
+    expected = np.concatenate([np.cos(angles).reshape(-1), np.sin(angles).reshape(-1)]).astype(np.float32)
+    monkeypatch.setattr("llmos.api.assemble._POSITIONS", 300)
+    tables = rope_tables(spec, 1000)
+    assert tables.nbytes == rope_bytes(spec, 1000)
+    np.testing.assert_array_equal(tables, expected)
