@@ -31,6 +31,21 @@ def test_a_conversation_obeys_its_commands_and_keeps_its_history(tmp_path: Path)
     assert "Hello there" in (tmp_path / "llmos" / "history").read_text()
 
 
+def test_a_conversation_longer_than_the_context_goes_on_without_its_oldest_part_and_says_so_once(tmp_path: Path):
+    terminal = conversation(tmp_path, "--max-tokens", "4", "--greedy", "--context", "64")
+    seen = ""
+    for i in range(8):
+        terminal.say(f"The old house number {i} by the sea.\n")
+        seen += terminal.expect(r"\r\n(.|\n)*\n> $")
+    assert " ".join(seen.split()).count("its oldest part is left out") == 1
+    terminal.say("word " * 100 + "\n")
+    assert "shorten it" in terminal.expect(r"llmos: (.|\n)*\n> $")
+    terminal.say("/reset\n")
+    terminal.expect(r"forgotten(.|\n)*> $")
+    terminal.say("/exit\n")
+    assert terminal.leave() == 0
+
+
 def test_end_of_input_leaves_the_conversation(tmp_path: Path):
     terminal = conversation(tmp_path, "--raw")
     terminal.say("\x04")

@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from llmos.hub import resolve
 from tests.pseudo_terminal import Terminal
 
 pytestmark = pytest.mark.toolchain
@@ -82,7 +85,10 @@ def test_run_json_tells_the_seed_that_was_drawn_and_it_gives_the_text_again():
 
 def test_run_drops_the_beginning_of_a_long_prompt_where_asked_to():
     prompt = "word " * 3000
-    assert "drop_oldest" in fails(2, "run", "--max-tokens", "2", given=prompt)
+    refused = fails(2, "run", "--max-tokens", "2", given=prompt)
+    assert "pass --overflow drop_oldest" in refused
+    told = llmos("run", "--max-tokens", "1", "--overflow", "drop_oldest", given=prompt)
+    assert re.fullmatch(r"llmos: \d+ tokens of the prompt were left out, its beginning\n", told.stderr)
     report = json.loads(succeeds("run", "--max-tokens", "1", "--overflow", "drop_oldest", "--json", given=prompt))
     assert report["dropped_tokens"] > 0
     assert report["prompt_tokens"] == 511
@@ -102,6 +108,17 @@ def test_a_name_whose_weights_were_never_published_says_so_in_one_line():
     assert done.returncode == 0
     assert done.stderr.count("\n") == 1
     assert "never published" in done.stderr
+    assert "load_model" not in done.stderr
+
+
+def test_what_a_model_cannot_do_is_said_in_flags(tmp_path: Path):
+    for file in resolve("llmos-mini").path.iterdir():
+        shutil.copyfile(file, tmp_path / file.name)
+    settings = tmp_path / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"chat_template": None}))
+    assert "leave out --chat" in fails(2, "run", str(tmp_path), "Hello", "--chat")
+    (tmp_path / "tokenizer.json").unlink()
+    assert "without a tokenizer" in fails(2, "run", str(tmp_path), "Hello")
 
 
 def test_a_prompt_that_resembles_a_model_is_taken_as_a_prompt_and_said_so():
@@ -202,6 +219,7 @@ def test_a_prompt_over_the_context_is_refused_with_the_counts():
         (("run", "Hello", "--temperature", "-1"), "temperature"),
         (("run", "Hello", "--greedy", "--temperature", "1"), "greedy"),
         (("run", "llmos-mini", "Hello", "--context", "9999999"), "context"),
+        (("run", "Hello", "--top-k", "3000000000"), "--top-k is 3000000000"),
         (("tran",), "train"),
         (("compile", "llmos-mini", "-o", "mini.bin"), ".llm"),
         (("train", "no-such-recipe.toml"), "no-such-recipe"),

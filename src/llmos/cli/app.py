@@ -15,6 +15,7 @@ import click
 
 import llmos
 from llmos.cli.terminal import tell
+from llmos.cli.wording import in_flags
 from llmos.core.env import environment
 from llmos.core.errors import LlmosError
 from llmos.core.log import set_up_logging
@@ -88,7 +89,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         _silence_stdout()
         code = _BROKEN_PIPE
     except LlmosError as error:
-        tell(str(error))
+        tell(in_flags(str(error)))
         code = error.exit_code
     except MemoryError:
         tell("out of memory: close something, or choose a smaller model, --weights int8 or --context")

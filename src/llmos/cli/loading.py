@@ -4,6 +4,7 @@ import warnings
 from typing import Any
 
 from llmos.cli.terminal import Progress, tell
+from llmos.cli.wording import in_flags
 
 __all__ = ["load"]
 
@@ -17,7 +18,7 @@ def load(name: str, **settings: Any) -> Any:
         model = load_model(name, progress=progress, **settings)
     for notice in caught:
         if issubclass(notice.category, ModelNotice):
-            tell(str(notice.message))
+            tell(in_flags(str(notice.message)))
         else:
             warnings.warn_explicit(notice.message, notice.category, notice.filename, notice.lineno)
     return model

@@ -49,7 +49,7 @@ __all__ = ["command"]
 @click.option(
     "--overflow",
     type=click.Choice(["error", "drop_oldest"]),
-    help="For a prompt over the context: an error, or leave out its beginning [error].",
+    help="For a prompt over the context: an error, or leave out its beginning [in a conversation drop_oldest, else error].",
 )
 @click.option("--weights", type=click.Choice(["float32", "bf16", "int8"]), help="Weight format [the checkpoint's].")
 @click.option(
@@ -87,15 +87,17 @@ def command(words: tuple[str, ...], chat: bool | None, as_json: bool, **flags: A
     if prompt is None and sys.stdin.isatty() and not as_json:
         from llmos.cli.chat import converse
 
-        converse(load(name, **settings), sampling, chat)
+        converse(_loaded(name, chat, settings), sampling, chat)
         return
     started = time.perf_counter()
-    model = load(name, **settings)
+    model = _loaded(name, chat, settings)
     load_s = time.perf_counter() - started
     if prompt is None:
         prompt = _standard_input()
     started = time.perf_counter()
     generation = model.start(_framed(prompt, chat), **sampling)
+    if generation.dropped_tokens and not as_json:
+        tell(f"{generation.dropped_tokens} tokens of the prompt were left out, its beginning")
     text, first = "", None
     if not as_json and not chat and sys.stdout.isatty():
         _write(prompt)
@@ -140,6 +142,16 @@ def _names_a_model(word: str) -> bool:
     if is_path(word):
         return one_word or existing(word) is not None
     return one_word and existing(word) is not None
+
+
+def _loaded(name: str, chat: bool | None, settings: dict[str, Any]) -> Any:
+    """The model of a name, which must know text, and the form of a conversation where one is asked for."""
+    model = load(name, **settings)
+    if model.info()["prompt_format"] is None:
+        raise UserError(f"{model.name} came without a tokenizer, so it cannot read a prompt")
+    if chat and not model.has_chat_template:
+        raise UserError(f"{model.name} has no chat template: it was not trained for chat; leave out --chat")
+    return model
 
 
 def _standard_input() -> str:

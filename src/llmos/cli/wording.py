@@ -1,0 +1,15 @@
+"""Messages of the Python interface, as they read at the command line."""
+
+import re
+
+__all__ = ["in_flags"]
+
+_NAMED = re.compile(r"\b(overflow|weights|kv|context|threads)='?(\w+)'?")
+_FIRST = re.compile(r"^(max_tokens|temperature|top_p|top_k|min_p|seed|context|threads)(?= (?:is|must be) )")
+_LOAD = re.compile(r"\bload_model\('([^']+)'\)")
+
+
+def in_flags(message: str) -> str:
+    """`overflow='drop_oldest'` as `--overflow drop_oldest`, `top_k is` as `--top-k is`, `load_model('gpt2')` as `llmos run gpt2`."""
+    message = _FIRST.sub(lambda found: "--" + found[1].replace("_", "-"), message)
+    return _LOAD.sub(r"llmos run \1", _NAMED.sub(r"--\1 \2", message))
