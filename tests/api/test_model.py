@@ -133,6 +133,29 @@ def test_what_is_no_conversation_is_refused(model, messages, named):
         model.chat(messages)
 
 
+def test_text_parts_of_a_message_are_its_text(model):
+    parts = [{"type": "text", "text": "Hello"}, {"type": "text", "text": "there"}]
+    said = [{"role": "user", "content": parts}]
+    assert model.chat(said, temperature=0, max_tokens=4) == model.chat("Hello\nthere", temperature=0, max_tokens=4)
+    assert said[0]["content"] is parts
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (5, "content of message 0 must be text, not an int"),
+        (None, "content of message 0 must be text, not None"),
+        ({"text": "hi"}, "content of message 0 must be text, not a dict"),
+        ([{"type": "image_url", "image_url": "x"}], "a part of type 'image_url': only parts"),
+        (["hi"], "message 0 holds 'hi': only parts"),
+        ([{"type": "text"}], "message 0 holds .*: only parts"),
+    ],
+)
+def test_contents_that_are_no_text_are_refused(model, content, named):
+    with pytest.raises(UserError, match=named):
+        model.chat([{"role": "user", "content": content}])
+
+
 def test_a_prompt_over_the_context_is_an_error_with_the_counts(model):
     context = model.info()["context"]
     ids = [5] * (context + 10)

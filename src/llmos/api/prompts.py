@@ -17,7 +17,10 @@ _FORMS = "a prompt is text, a list of token ids, or a list of chat messages"
 
 
 def messages_of(given: Any) -> Messages:
-    """Chat messages; a text is one message of the user. Raises UserError for anything else."""
+    """Chat messages whose contents are text; a text alone is one message of the user. Raises UserError for anything else.
+
+    Parts as in OpenAI's API, {"type": "text", "text": ...}, are joined by line ends. No content may stand beside tool calls.
+    """
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
     if isinstance(given, Mapping):
@@ -33,7 +36,22 @@ def messages_of(given: Any) -> Messages:
             raise UserError(
                 f"message {i} must have a role and a content, like {{'role': 'user', 'content': 'Hello'}}; it is {message!r}"
             )
-    return given
+    return [_with_text(message, i) for i, message in enumerate(given)]
+
+
+def _with_text(message: Mapping[str, Any], i: int) -> Mapping[str, Any]:
+    """The message with its parts joined, where it has parts."""
+    content = message.get("content")
+    if "content" not in message or isinstance(content, str) or (content is None and message.get("tool_calls")):
+        return message
+    if not isinstance(content, Sequence) or isinstance(content, (bytes, bytearray)):
+        raise UserError(f"the content of message {i} must be text, not {_named(content)}")
+    for part in content:
+        if not isinstance(part, Mapping) or part.get("type") != "text" or not isinstance(part.get("text"), str):
+            kind = part.get("type") if isinstance(part, Mapping) else None
+            what = f"a part of type {kind!r}" if isinstance(kind, str) and kind != "text" else _shortened(part)
+            raise UserError(f"message {i} holds {what}: only parts {{'type': 'text', 'text': ...}} are understood")
+    return {**message, "content": "\n".join(part["text"] for part in content)}
 
 
 def token_ids(given: Any, vocab: int) -> list[int]:
