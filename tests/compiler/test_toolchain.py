@@ -44,6 +44,12 @@ def test_a_compiler_that_was_killed_is_no_defect_of_ours(tmp_path, monkeypatch):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_wrong_arguments_of_another_compiler_are_its_users(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMOS_CC", "sh -c 'echo unrecognized option -foo >&2; exit 1'")
+    with pytest.raises(ResourceError, match=r"(?s)LLMOS_CC = .* does not compile the code.*-foo"):
+        build_shared(tmp_path / "good.cc", tmp_path / "out" / "x.so", PORTABLE)
+
+
 def test_a_compiler_that_hangs_is_ended_with_its_children(tmp_path, monkeypatch):
     monkeypatch.setattr(toolchain, "_TIMEOUT_S", 0.5)
     monkeypatch.setenv("LLMOS_CC", f"sh -c 'sleep 600 & echo $! > {tmp_path}/child; wait'")

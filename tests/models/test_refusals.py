@@ -39,6 +39,11 @@ LLAMA = {
         ({"hidden_act": "swish9"}, "swish9"),
         ({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "yarn"),
         ({"rope_scaling": {"rope_type": "linear", "factor": 2.0, "odd": 1}}, "odd"),
+        (
+            {"rope_parameters": {"rope_type": "default"}, "rope_scaling": {"rope_type": "yarn", "factor": 4.0}},
+            "say different things",
+        ),
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}, "rope_theta": 5e5}, "rope_theta differs"),
         ({"num_key_value_heads": 3}, "multiple of kv_heads"),
         ({"vocab_size": "many"}, "vocab_size must be int"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
@@ -82,9 +87,18 @@ def test_the_strangest_rope_that_is_let_through_has_finite_frequencies(theta):
         assert all(map(math.isfinite, inverse_frequencies(Rope(theta=theta), head_dim)))
 
 
+def test_what_a_llama_config_leaves_out_is_as_in_transformers():
+    left_out = {"hidden_act", "rms_norm_eps", "max_position_embeddings"}
+    spec = spec_from_config({name: value for name, value in LLAMA.items() if name not in left_out})
+    defaults = pytest.importorskip("transformers", reason="transformers is not installed").LlamaConfig()
+    assert spec.context == defaults.max_position_embeddings
+    assert spec.norm.eps == defaults.rms_norm_eps
+    assert spec.layers[0].mlp.act == defaults.hidden_act
+
+
 def test_a_missing_field_is_named():
-    with pytest.raises(UserError, match="rms_norm_eps is missing"):
-        spec_from_config({name: value for name, value in LLAMA.items() if name != "rms_norm_eps"})
+    with pytest.raises(UserError, match="intermediate_size is missing"):
+        spec_from_config({name: value for name, value in LLAMA.items() if name != "intermediate_size"})
 
 
 def test_equal_layers_are_one_kind():

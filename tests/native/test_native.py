@@ -15,10 +15,22 @@ from llmos.native import include_dir
 
 pytestmark = pytest.mark.toolchain
 SOURCES = sorted((include_dir().parent / "tests").glob("*_test.cc"))
-FLAGS = (
-    "-nostdlib++ -target x86_64-linux-gnu.2.17 -std=c++20 -ffp-contract=off -fno-exceptions -fno-rtti -fno-math-errno "
-    "-Wall -Wextra -Werror -Wno-unused-parameter -Wno-psabi -pthread"
-).split()
+FLAGS = [
+    "-nostdlib++",
+    "-target",
+    "x86_64-linux-gnu.2.17",
+    "-std=c++20",
+    "-ffp-contract=off",
+    "-fno-exceptions",
+    "-fno-rtti",
+    "-fno-math-errno",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wno-unused-parameter",
+    "-Wno-psabi",
+    "-pthread",
+]
 SANITIZERS = {
     "undefined": ["-O1", "-fsanitize=undefined", "-fsanitize-trap=undefined"],
     "thread": ["-O1", "-fsanitize=thread"],

@@ -92,7 +92,7 @@ def explain_graph(graph: Graph, roofs: Roofs, *, context: int) -> str:
 
 
 def _table(costs: list[Cost], roofs: Roofs, total_s: float) -> Iterator[str]:
-    """Bytes and operations of one run; predicted time and share of all its runs for a token."""
+    """Bytes, operations, predicted time and share of all runs of each operation for a token."""
     width = max(len(_parameters(cost)) for cost in costs)
     yield (
         f"{'block':<9} {'times':>5}  {'operation':<14} {'parameters':<{width}} {'read':>9} {'operations':>11} "
@@ -101,8 +101,8 @@ def _table(costs: list[Cost], roofs: Roofs, total_s: float) -> Iterator[str]:
     for cost in costs:
         seconds = cost.seconds(roofs)
         yield (
-            f"{cost.block:<9} {cost.times:>5}  {cost.node.op:<14} {_parameters(cost):<{width}} {format_bytes(cost.n_bytes):>9} "
-            f"{cost.operations / 1e6:>9.3f} M {_milliseconds(seconds):>11} {cost.bound(roofs):<7} {seconds / total_s:>6.1%}"
+            f"{cost.block:<9} {cost.times:>5}  {cost.node.op:<14} {_parameters(cost):<{width}} {format_bytes(cost.times * cost.n_bytes):>9} "
+            f"{cost.times * cost.operations / 1e6:>9.3f} M {_milliseconds(seconds):>11} {cost.bound(roofs):<7} {seconds / total_s:>6.1%}"
         )
 
 

@@ -132,4 +132,10 @@ def _missing() -> ResourceError:
 def _refused(stderr: str, out: Path) -> LlmosError:
     if "NoSpaceLeft" in stderr or "No space left" in stderr:
         return ResourceError(f"no space left to compile into {out.parent}: free some disk, or set LLMOS_CACHE")
+    own = environment().cc
+    if own is not None:
+        return ResourceError(
+            f"LLMOS_CC = {own!r} does not compile the code: correct its arguments, or unset it to use the bundled compiler:\n"
+            f"{stderr[-4000:]}"
+        )
     return LlmosError(f"the C++ compiler refused generated code (a defect of LLMOS):\n{stderr[-4000:]}")

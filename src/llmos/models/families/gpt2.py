@@ -41,7 +41,7 @@ def spec(c: Fields) -> Spec:
     c.expect("scale_attn_weights", True)
     c.expect("scale_attn_by_inverse_layer_idx", False)
     c.expect("add_cross_attention", False)
-    norm = Norm(kind="layer", eps=c.number("layer_norm_epsilon"))
+    norm = Norm(kind="layer", eps=c.number("layer_norm_epsilon", 1e-5))
     layer = Layer(
         norm=norm,
         attention=Attention(heads=heads, kv_heads=heads, head_dim=width // heads, qkv_bias=True, out_bias=True),

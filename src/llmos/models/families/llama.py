@@ -34,10 +34,10 @@ WEIGHTS = {
 
 
 def spec(c: Fields) -> Spec:
-    """The spec of a Llama config."""
+    """The spec of a Llama config. What it leaves out is as in transformers' LlamaConfig; sizes must be there."""
     width, heads = c.integer("hidden_size"), c.integer("num_attention_heads")
     bias = c.flag("attention_bias", False)
-    norm = Norm(kind="rms", eps=c.number("rms_norm_eps"))
+    norm = Norm(kind="rms", eps=c.number("rms_norm_eps", 1e-6))
     layer = Layer(
         norm=norm,
         attention=Attention(
@@ -51,7 +51,9 @@ def spec(c: Fields) -> Spec:
         mlp=Mlp(
             hidden=c.integer("intermediate_size"),
             act=c.choice(
-                "hidden_act", {"silu": "silu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
+                "hidden_act",
+                {"silu": "silu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"},
+                "silu",
             ),
             gated=True,
             bias=c.flag("mlp_bias", False),
@@ -61,7 +63,7 @@ def spec(c: Fields) -> Spec:
         family=MODEL_TYPE,
         width=width,
         vocab=c.integer("vocab_size"),
-        context=c.integer("max_position_embeddings"),
+        context=c.integer("max_position_embeddings", 2048),
         layers=(layer,) * c.integer("num_hidden_layers"),
         norm=norm,
         tied=c.flag("tie_word_embeddings", False),
@@ -69,10 +71,16 @@ def spec(c: Fields) -> Spec:
 
 
 def rope(c: Fields) -> Rope:
-    """Rope as transformers 4 (rope_theta, rope_scaling) and 5 (rope_parameters) write it."""
-    theta = c.number("rope_theta", 10000.0)
+    """Rope as transformers 4 (rope_theta, rope_scaling) and 5 (rope_parameters) write it; both only where they agree."""
     scaling, parameters = c.table("rope_scaling"), c.table("rope_parameters")
     table = parameters or scaling
+    theta = c.number("rope_theta", table.number("rope_theta", 10000.0) if table else 10000.0)
+    if scaling and parameters and scaling.raw != {k: v for k, v in parameters.raw.items() if k in scaling.raw}:
+        raise UserError(
+            f"{c.where}: rope_scaling and rope_parameters say different things: remove the one that is wrong"
+        )
+    if parameters and parameters.number("rope_theta", theta) != theta:
+        raise UserError(f"{c.where}: rope_theta differs from that of rope_parameters: remove the one that is wrong")
     if table is None:
         return Rope(theta=theta)
     theta = table.number("rope_theta", theta)
