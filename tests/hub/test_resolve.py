@@ -52,6 +52,21 @@ def test_a_repository_is_downloaded_with_progress_and_then_used_offline(endpoint
     assert again.stdout.startswith("folder"), again.stdout + again.stderr
 
 
+def test_without_a_network_what_was_downloaded_is_used_and_said(endpoint, tmp_path):
+    code = LOAD.replace("NAME", "'someone/mini'") + "print(found.notice)"
+    assert child(code, tmp_path, endpoint).stdout.endswith("None\n")
+    nowhere = child(code, tmp_path, "http://127.0.0.1:9")
+    assert nowhere.stdout.startswith("folder"), nowhere.stdout + nowhere.stderr
+    assert "someone/mini is taken as it was downloaded before" in nowhere.stdout
+    assert nowhere.stderr == ""
+
+
+def test_without_a_network_what_is_not_here_is_one_line(tmp_path):
+    done = child(LOAD.replace("NAME", "'someone/mini'"), tmp_path, "http://127.0.0.1:9")
+    assert done.stdout.startswith("ResourceError someone/mini is not on this machine and the Hub cannot be reached")
+    assert done.stderr == ""
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

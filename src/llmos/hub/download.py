@@ -1,5 +1,6 @@
 """Downloads from a Hub through `huggingface_hub`: only the files that are read, never pickles."""
 
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,8 @@ from llmos.core.errors import ResourceError, UserError
 
 __all__ = ["download"]
 
+_ANSWER_WITHIN_S = 10
+
 _WANTED = ["config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer.json"] + [
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -17,10 +20,12 @@ _WANTED = ["config.json", "generation_config.json", "*.safetensors", "*.safetens
 ]
 
 
-def download(hub_id: str, *, use_network: bool, progress: Callable[[str, int, int], None] | None = None) -> Path:
+def download(
+    hub_id: str, *, use_network: bool, progress: Callable[[str, int, int], None] | None = None
+) -> tuple[Path, str | None]:
     """The local folder of `organisation/name[@revision]`, downloaded or brought up to date. Interrupted downloads go on.
 
-    Raises UserError where the repository does not exist, is closed to you or holds no safetensors, ResourceError where the
+    Where the Hub cannot be reached, what was downloaded before is taken, and the second value says so. Raises UserError where the repository does not exist, is closed to you or holds no safetensors, ResourceError where the
     Hub cannot be reached.
     """
     import huggingface_hub
@@ -30,10 +35,12 @@ def download(hub_id: str, *, use_network: bool, progress: Callable[[str, int, in
     options = {"revision": revision or None, "endpoint": environment().hub_endpoint}
     try:
         if use_network:
-            files = huggingface_hub.HfApi(endpoint=options["endpoint"]).list_repo_files(
-                name, revision=options["revision"]
-            )
-            _require_safetensors(name, files)
+            hub = huggingface_hub.HfApi(endpoint=options["endpoint"])
+            try:  # asked once and first: the downloads below try again and again
+                found = hub.model_info(name, revision=options["revision"], timeout=_ANSWER_WITHIN_S)
+            except _transport_errors() as error:
+                return _kept(name, options, error)
+            _require_safetensors(name, [file.rfilename for file in found.siblings or []])
         path = huggingface_hub.snapshot_download(
             name, allow_patterns=_WANTED, local_files_only=not use_network, tqdm_class=_bar(progress), **options
         )
@@ -48,12 +55,25 @@ def download(hub_id: str, *, use_network: bool, progress: Callable[[str, int, in
     except errors.RevisionNotFoundError as error:
         raise UserError(f"{name} has no revision {revision!r}") from error
     except errors.LocalEntryNotFoundError as error:
-        if use_network:
-            raise ResourceError(f"the Hub cannot be reached and {name} is not on this machine: {error}") from error
         raise UserError(f"{name} is not on this machine and the network is not to be used (offline)") from error
     except (errors.HfHubHTTPError, OSError, *_transport_errors()) as error:
         raise ResourceError(f"{name} cannot be downloaded: {error}; what has arrived is kept, try again") from error
-    return Path(path)
+    return Path(path), None
+
+
+def _kept(name: str, options: dict[str, str | None], error: Exception) -> tuple[Path, str]:
+    """What an earlier download left. Raises ResourceError where there is nothing."""
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        path = huggingface_hub.snapshot_download(name, allow_patterns=_WANTED, local_files_only=True, **options)
+    except errors.LocalEntryNotFoundError:
+        raise ResourceError(
+            f"{name} is not on this machine and the Hub cannot be reached ({error}): connect to the network, or name a local "
+            "folder or `.llm` file"
+        ) from error
+    return Path(path), f"the Hub cannot be reached ({error}): {name} is taken as it was downloaded before"
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:
@@ -76,7 +96,7 @@ def _bar(progress: Callable[[str, int, int], None] | None):
     class Reporting(tqdm):
         def __init__(self, *args, **kwargs):
             kwargs.pop("name", None)
-            super().__init__(*args, **{**kwargs, "disable": progress is None})
+            super().__init__(*args, **{**kwargs, "disable": progress is None, "file": io.StringIO()})
 
         def display(self, *args, **kwargs):
             if progress is not None:

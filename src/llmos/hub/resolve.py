@@ -76,9 +76,8 @@ def resolve(
     hub_id = entry.hub_id if entry is not None else name if is_hub_id(name) else None
     if hub_id:
         use_network = not (environment().offline if offline is None else offline)
-        return Resolved(
-            kind="folder", path=download(hub_id, use_network=use_network, progress=progress), display=hub_id
-        )
+        path, notice = download(hub_id, use_network=use_network, progress=progress)
+        return Resolved(kind="folder", path=path, display=hub_id, notice=notice)
     raise UserError(_missing_path(name) if is_path(name) else _unknown(name))
 
 
