@@ -258,11 +258,13 @@ class Model:
         if chosen.overflow == "error":
             self._check_fits(ids)
             return ids, 0
+        answer = max(1, min(chosen.max_tokens, context // 2))  # the room that stays free for it
         if _is_conversation(prompt):
-            answer = max(1, min(chosen.max_tokens, context // 2))
             kept = newest_messages(messages_of(prompt), self._ids, context - answer)
+        elif len(ids) <= context:
+            kept = ids
         else:
-            kept = newest_ids(ids, context - 1, self._format.bos_id if self._format else None)
+            kept = newest_ids(ids, context - answer, self._format.bos_id if self._format else None)
         return kept, len(ids) - len(kept)
 
     def _check_fits(self, ids: list[int]) -> None:

@@ -40,7 +40,7 @@ def command(as_json: bool, quick: bool, warm: bool) -> None:
     """Examine this machine and this installation.
 
     Tells the machine's facts, the memory bandwidth and the peaks of each number format measured now, the toolchain, and
-    what is missing with the way to get it. Exits with 3 where models cannot be compiled.
+    what is missing with the way to get it. Exits with 3 where something is missing that every model needs.
     """
     if warm:
         with Progress() as progress:
@@ -58,7 +58,7 @@ def command(as_json: bool, quick: bool, warm: bool) -> None:
         write_json({"llmos": llmos.__version__, "machine": asdict(machine), "roofs": measured, "checks": checks})
     else:
         _show(machine, roofs, findings)
-    if any(finding.name == "toolchain" and not finding.ok for finding in findings):
+    if any(finding.needed and not finding.ok for finding in findings):
         raise click.exceptions.Exit(3)
 
 

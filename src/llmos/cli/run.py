@@ -44,6 +44,12 @@ __all__ = ["command"]
     metavar="X",
     help="Leave out tokens below this share of the likeliest one's [the model's, else 0].",
 )
+@click.option(
+    "--repetition-penalty",
+    type=click.FloatRange(0, min_open=True),
+    metavar="X",
+    help="Divide the scores of tokens seen by it [the model's, else 1].",
+)
 @click.option("--seed", type=click.IntRange(0), metavar="N", help="The same seed gives the same text [a fresh one].")
 @click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be given several times [none].")
 @click.option(
@@ -52,6 +58,11 @@ __all__ = ["command"]
     help="For a prompt over the context: an error, or leave out its beginning [in a conversation drop_oldest, else error].",
 )
 @click.option("--weights", type=click.Choice(["float32", "bf16", "int8"]), help="Weight format [the checkpoint's].")
+@click.option(
+    "--kv",
+    type=click.Choice(["float32", "bf16", "int8"]),
+    help="Format of keys and values in memory [float32 beside float32 weights, else bf16].",
+)
 @click.option(
     "--context",
     type=click.IntRange(1),
@@ -83,7 +94,7 @@ def command(words: tuple[str, ...], chat: bool | None, as_json: bool, **flags: A
     """
     name, prompt = _split(words)
     sampling = _sampling(flags)
-    settings = {key: flags[key] for key in ("weights", "context", "threads")}
+    settings = {key: flags[key] for key in ("weights", "kv", "context", "threads")}
     if prompt is None and sys.stdin.isatty() and not as_json:
         from llmos.cli.chat import converse
 
@@ -167,7 +178,7 @@ def _sampling(flags: dict[str, Any]) -> dict[str, Any]:
         raise click.UsageError("--greedy is --temperature 0: give one of the two")
     if flags["greedy"]:
         flags["temperature"] = 0.0
-    names = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "overflow")
+    names = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "seed", "overflow")
     given = {name: flags[name] for name in names if flags[name] is not None}
     return given | ({"stop": list(flags["stop"])} if flags["stop"] else {})
 
