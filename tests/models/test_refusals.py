@@ -87,6 +87,79 @@ def test_the_strangest_rope_that_is_let_through_has_finite_frequencies(theta):
         assert all(map(math.isfinite, inverse_frequencies(Rope(theta=theta), head_dim)))
 
 
+# What the configs of models of the catalogue hold beside their sizes.
+PUBLISHED = {
+    "gpt2": {
+        "model_type": "gpt2",
+        "architectures": ["GPT2LMHeadModel"],
+        "activation_function": "gelu_new",
+        "attn_pdrop": 0.1,
+        "bos_token_id": 50256,
+        "embd_pdrop": 0.1,
+        "eos_token_id": 50256,
+        "initializer_range": 0.02,
+        "layer_norm_epsilon": 1e-05,
+        "n_ctx": 1024,
+        "n_embd": 768,
+        "n_head": 12,
+        "n_layer": 12,
+        "n_positions": 1024,
+        "resid_pdrop": 0.1,
+        "summary_activation": None,
+        "summary_first_dropout": 0.1,
+        "summary_proj_to_labels": True,
+        "summary_type": "cls_index",
+        "summary_use_proj": True,
+        "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}},
+        "vocab_size": 50257,
+    },
+    "smollm2-135m": LLAMA
+    | {
+        "architectures": ["LlamaForCausalLM"],
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "initializer_range": 0.041666666666666664,
+        "is_llama_config": True,
+        "mlp_bias": False,
+        "pad_token_id": 2,
+        "pretraining_tp": 1,
+        "rope_interleaved": False,
+        "rope_scaling": None,
+        "rope_theta": 100000,
+        "tie_word_embeddings": True,
+        "torch_dtype": "bfloat16",
+        "transformers.js_config": {"kv_cache_dtype": {"q4f16": "float16"}},
+        "transformers_version": "4.42.3",
+        "use_cache": True,
+    },
+    "llama-3.2-1b": LLAMA
+    | {
+        "head_dim": 8,
+        "rope_scaling": {
+            "factor": 32.0,
+            "high_freq_factor": 4.0,
+            "low_freq_factor": 1.0,
+            "original_max_position_embeddings": 8192,
+            "rope_type": "llama3",
+        },
+        "rope_theta": 500000.0,
+    },
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_configs_of_the_catalogue_are_understood(name):
+    assert lookup(name) is not None
+    assert spec_from_config(PUBLISHED[name]).vocab > 0
+
+
+def test_interleaved_rope_is_refused():
+    with pytest.raises(UserError, match="rope_interleaved = True is not supported"):
+        spec_from_config(LLAMA | {"rope_interleaved": True})
+
+
 def test_what_a_llama_config_leaves_out_is_as_in_transformers():
     left_out = {"hidden_act", "rms_norm_eps", "max_position_embeddings"}
     spec = spec_from_config({name: value for name, value in LLAMA.items() if name not in left_out})

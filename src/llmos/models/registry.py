@@ -34,6 +34,7 @@ _NEUTRAL = frozenset(
         "chunk_size_feed_forward",
         "problem_type",
     }
+    | {"_attn_implementation_autoset", "tokenizer_class", "transformers.js_config", "unsloth_fixed", "unsloth_version"}
 )
 
 

@@ -7,7 +7,7 @@ from llmos.models.spec import Attention, Layer, Llama3Scaling, Mlp, Norm, Rope, 
 
 MODEL_TYPE = "llama"
 ARCHITECTURE = "LlamaForCausalLM"
-IGNORED = frozenset({"attention_dropout", "initializer_range", "pretraining_tp"})
+IGNORED = frozenset({"attention_dropout", "initializer_range", "is_llama_config", "pretraining_tp"})
 PREFIXES = ("",)
 UNUSED = (r".*\.rotary_emb\.inv_freq",)
 WEIGHTS = {
@@ -36,6 +36,7 @@ WEIGHTS = {
 def spec(c: Fields) -> Spec:
     """The spec of a Llama config. What it leaves out is as in transformers' LlamaConfig; sizes must be there."""
     width, heads = c.integer("hidden_size"), c.integer("num_attention_heads")
+    c.expect("rope_interleaved", False)
     bias = c.flag("attention_bias", False)
     norm = Norm(kind="rms", eps=c.number("rms_norm_eps", 1e-6))
     layer = Layer(
