@@ -11,8 +11,8 @@ REVISION = "a" * 40
 
 
 @contextmanager
-def serve(repos: dict[str, Path]):
-    """Yields the server's address; repos: `organisation/name` -> folder with its files."""
+def serve(repos: dict[str, Path], failing: int | None = None):
+    """Yields the server's address; repos: `organisation/name` -> folder with its files. failing: the status of every answer."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -27,6 +27,9 @@ def serve(repos: dict[str, Path]):
             self._answer(body=True)
 
         def _answer(self, body: bool):
+            if failing is not None:
+                self._send(failing, b"{}", {}, body)
+                return
             parts = self.path.split("?")[0].strip("/").split("/")
             if parts[:2] == ["api", "models"] and "/".join(parts[2:4]) in repos:
                 self._info("/".join(parts[2:4]), parts[4:], body)

@@ -165,7 +165,8 @@ def test_a_prompt_over_the_context_is_an_error_with_the_counts(model):
     assert kept.dropped_tokens == 14
     assert kept.prompt_tokens == context - 4
     assert len(model.generate(ids, overflow="drop_oldest", max_tokens=20, ignore_eos=True).tokens) == 20
-    assert model.generate(ids[:context], overflow="drop_oldest", max_tokens=4).dropped_tokens == 0
+    assert model.generate(ids[: context - 4], overflow="drop_oldest", max_tokens=4).dropped_tokens == 0
+    assert model.generate(ids[:context], overflow="drop_oldest", max_tokens=4).dropped_tokens == 4
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def decided(**generation):
 def test_do_sample_false_is_greedy_and_penalties_hold_all_the_same():
     assert decided(do_sample=False, repetition_penalty=5.0, min_new_tokens=2) == (0.0, 0.95, 5.0, 2)
     assert decided(do_sample=False, temperature=0.6) == (0.0, 0.95, 1.0, 0)
-    assert settings_from({"temperature": 0.5}, {"do_sample": False, "top_p": 0.3}, 10).top_p == 0.3
+    assert decided(do_sample=False, top_p=0.0, top_k=-1) == (0.0, 0.95, 1.0, 0)
 
 
 def test_without_do_sample_what_is_stated_holds_over_our_defaults():

@@ -37,18 +37,23 @@ def test_whole_exchanges_go_from_the_oldest_and_the_system_message_stays():
     ask = {"role": "user", "content": "Why?"}
     conversation = [SYSTEM, *exchange(1), *exchange(2), *exchange(3), ask]
     room = len(spelled([SYSTEM, *exchange(3), ask])) + 3
-    assert len(newest_messages(conversation, encode, room)) == room - 3
+    assert len(newest_messages(conversation, encode, room, 100)) == room - 3
     assert seen[-1] == [SYSTEM, *exchange(3), ask]
 
 
 def test_a_conversation_that_fits_stays_whole_whoever_begins_it():
     conversation = [{"role": "assistant", "content": "Hello"}, {"role": "user", "content": "Hi"}]
-    assert newest_messages(conversation, spelled, 100) == spelled(conversation)
+    assert newest_messages(conversation, spelled, 100, 100) == spelled(conversation)
+
+
+def test_the_last_exchange_stays_even_where_little_room_is_left():
+    last = [{"role": "user", "content": "Hello"}]
+    assert newest_messages([*exchange(1), *last], spelled, 3, 6) == spelled(last)
 
 
 def test_a_last_message_that_is_too_long_is_refused_with_the_counts():
-    with pytest.raises(UserError, match=r"has 6 tokens .* room for 5"):
-        newest_messages([*exchange(1), {"role": "user", "content": "Hello"}], spelled, 5)
+    with pytest.raises(UserError, match=r"has 6 tokens, the context holds 5"):
+        newest_messages([*exchange(1), {"role": "user", "content": "Hello"}], spelled, 3, 5)
 
 
 @pytest.fixture(scope="module")

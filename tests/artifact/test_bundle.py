@@ -177,10 +177,16 @@ def test_changed_weights_are_refused_even_with_a_right_checksum(tmp_path):
         read_all(path)
 
 
-def test_weights_of_several_chunks_are_hashed_in_order(tmp_path, monkeypatch):
+def small_chunks(monkeypatch):
+    """Several chunks in a small file."""
     monkeypatch.setattr("llmos.artifact.bundle.CHUNK_BYTES", 5000)
+    monkeypatch.setattr("llmos.artifact.manifest._CHUNK_BYTES", range(1000, 10000))
+
+
+def test_weights_of_several_chunks_are_hashed_in_order(tmp_path, monkeypatch):
+    small_chunks(monkeypatch)
     path, seen = bundle(tmp_path / "a.llm"), []
-    monkeypatch.undo()  # a reader goes by the manifest
+    monkeypatch.setattr("llmos.artifact.bundle.CHUNK_BYTES", 9999)  # a reader goes by the manifest
     opened, out = open_bundle(path), bytearray(len(WEIGHTS))
     opened.read_weights_into(memoryview(out), lambda done, total: seen.append((done, total)), threads=3)
     assert bytes(out) == WEIGHTS
@@ -191,7 +197,7 @@ def test_weights_of_several_chunks_are_hashed_in_order(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("at", [0, 5000, 16383])
 def test_a_flipped_bit_in_any_chunk_is_found(tmp_path, monkeypatch, at):
-    monkeypatch.setattr("llmos.artifact.bundle.CHUNK_BYTES", 5000)
+    small_chunks(monkeypatch)
     path = bundle(tmp_path / "a.llm")
     rewritten(path, entries_of(path) | {"weights.bin": WEIGHTS[:at] + bytes([WEIGHTS[at] ^ 1]) + WEIGHTS[at + 1 :]})
     with pytest.raises(FormatError, match=r"weights\.bin is not what the manifest says"):

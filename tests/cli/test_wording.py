@@ -9,6 +9,9 @@ from llmos.cli.wording import in_flags
     ("message", "worded"),
     [
         ("or pass overflow='drop_oldest' to", "or pass --overflow drop_oldest to"),
+        ("repetition_penalty must be finite", "--repetition-penalty must be finite"),
+        ("there is no file ./context=4096/model.llm", "there is no file ./context=4096/model.llm"),
+        ("./threads=2 holds no weights", "./threads=2 holds no weights"),
         ("a smaller format (weights='int8') or", "a smaller format (--weights int8) or"),
         ("top_k is 3; it must be", "--top-k is 3; it must be"),
         (

@@ -55,6 +55,10 @@ def test_a_repository_is_downloaded_with_progress_and_then_used_offline(endpoint
 def test_without_a_network_what_was_downloaded_is_used_and_said(endpoint, tmp_path):
     code = LOAD.replace("NAME", "'someone/mini'") + "print(found.notice)"
     assert child(code, tmp_path, endpoint).stdout.endswith("None\n")
+    offline = child(code, tmp_path, endpoint, HF_HUB_OFFLINE="1")
+    assert "someone/mini is taken as it was downloaded before" in offline.stdout, offline.stderr
+    with serve({}, failing=503) as broken:
+        assert "someone/mini is taken as it was downloaded before" in child(code, tmp_path, broken).stdout
     nowhere = child(code, tmp_path, "http://127.0.0.1:9")
     assert nowhere.stdout.startswith("folder"), nowhere.stdout + nowhere.stderr
     assert "someone/mini is taken as it was downloaded before" in nowhere.stdout

@@ -44,6 +44,7 @@ LLAMA = {
             "say different things",
         ),
         ({"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}, "rope_theta": 5e5}, "rope_theta differs"),
+        ({"rope_scaling": {"type": "linear", "factor": 2, "rope_theta": 5e5}, "rope_theta": 1e4}, "rope_theta differs"),
         ({"num_key_value_heads": 3}, "multiple of kv_heads"),
         ({"vocab_size": "many"}, "vocab_size must be int"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
@@ -153,6 +154,12 @@ PUBLISHED = {
 def test_the_configs_of_the_catalogue_are_understood(name):
     assert lookup(name) is not None
     assert spec_from_config(PUBLISHED[name]).vocab > 0
+
+
+def test_an_old_and_a_new_rope_table_that_agree_are_one():
+    new = {"rope_type": "linear", "factor": 2.0, "rope_theta": 5e5}
+    both = spec_from_config(LLAMA | {"rope_scaling": {"type": "linear", "factor": 2.0}, "rope_parameters": new})
+    assert both == spec_from_config(LLAMA | {"rope_parameters": new})
 
 
 def test_interleaved_rope_is_refused():

@@ -56,6 +56,16 @@ def test_the_document_decides_about_its_ends_and_a_difference_is_named(end, tmp_
     assert PromptFormat.unapplied(bare) == (["add_eos_token=True"] if end else [])
 
 
+@pytest.mark.parametrize("kind", [processors.BertProcessing, processors.RobertaProcessing])
+def test_the_ends_of_other_post_processors_are_seen(kind, tmp_path):
+    ends = changed(post_processor=kind(("</s>", 259), ("<s>", 258)))
+    folder = folder_of(tmp_path, ends, **NAMES, add_bos_token=True, add_eos_token=True)
+    assert Tokenizer(PromptFormat.load(folder)).encode("abc") == [258, 257, 259]
+    assert PromptFormat.unapplied(folder) == []
+    folder_of(tmp_path, ends, **NAMES, add_bos_token=False, add_eos_token=False)
+    assert PromptFormat.unapplied(folder) == ["add_bos_token=False", "add_eos_token=False"]
+
+
 @pytest.mark.parametrize("kind", SPACED)
 def test_a_space_before_the_first_word_that_differs_is_named(kind, tmp_path):
     assert PromptFormat.unapplied(folder_of(tmp_path, SPACED[kind], add_prefix_space=False)) == [

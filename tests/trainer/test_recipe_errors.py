@@ -68,6 +68,11 @@ def test_sequences_longer_than_the_context_are_refused(recipe_file):
     refused(recipe_file, "context is 32")
 
 
+def test_evaluation_windows_may_not_leave_tokens_out(recipe_file):
+    edit(recipe_file, "every_steps = 10\nlength = 16\n", "every_steps = 10\nstride = 17\n")
+    refused(recipe_file, "evaluation.stride is 17; windows of 16 tokens")
+
+
 @pytest.mark.torch
 def test_tokenizer_larger_than_the_model_is_refused(recipe_file):
     pytest.importorskip("torch")

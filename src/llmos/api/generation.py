@@ -55,7 +55,8 @@ class Generation:
         self._engine.wait(self._sequence, self._n_taken + 1)
         last = self._sequence.state == "finished"  # read before the ids: another thread may add the last one now
         new = self._sequence.generated[self._n_taken :]
-        self._first_s = self._first_s or time.perf_counter()
+        if new:
+            self._first_s = self._first_s or time.perf_counter()
         self._n_taken += len(new)
         piece = "".join(self._decoder.push(id) for id in new if id not in self._request.stop_ids)
         text, self._stopped = self._stops.push(piece + (self._decoder.finish() if last else ""))

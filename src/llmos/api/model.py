@@ -173,7 +173,7 @@ class Model:
         """Log-probability (natural) of each token given those before it; None for the first."""
         self._check_open()
         ids = self._ids(prompt)
-        self._check_fits(ids)
+        self._check_fits(ids, can_be_cut=False)
         sequence = self._engine.submit(Request(ids=tuple(ids), score=True))
         try:
             self._engine.wait(sequence)
@@ -256,23 +256,20 @@ class Model:
         """Ids, and how many were dropped by the policy that the caller named."""
         ids, context = self._ids(prompt), self._executor.context
         if chosen.overflow == "error":
-            self._check_fits(ids)
+            self._check_fits(ids, can_be_cut=not _is_conversation(prompt) or len(prompt) > 1)
             return ids, 0
         answer = max(1, min(chosen.max_tokens, context // 2))  # the room that stays free for it
         if _is_conversation(prompt):
-            kept = newest_messages(messages_of(prompt), self._ids, context - answer)
-        elif len(ids) <= context:
-            kept = ids
+            kept = newest_messages(messages_of(prompt), self._ids, context - answer, context)
         else:
             kept = newest_ids(ids, context - answer, self._format.bos_id if self._format else None)
         return kept, len(ids) - len(kept)
 
-    def _check_fits(self, ids: list[int]) -> None:
+    def _check_fits(self, ids: list[int], *, can_be_cut: bool) -> None:
         context = self._executor.context
         if len(ids) > context:
-            raise UserError(
-                f"the prompt has {len(ids)} tokens, the context holds {context}: shorten it, or pass overflow='drop_oldest' to leave out its beginning"
-            )
+            way = ", or pass overflow='drop_oldest' to leave out its beginning" if can_be_cut else ""
+            raise UserError(f"the prompt has {len(ids)} tokens, the context holds {context}: shorten it{way}")
 
 
 def _is_conversation(prompt: Prompt) -> TypeGuard[Messages]:

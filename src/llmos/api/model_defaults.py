@@ -78,13 +78,18 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 
 
+_OF_A_DRAW = ("temperature", "top_p", "top_k", "min_p")
+
+
 def defaults_of(generation: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that the file states. `do_sample: false` is greedy, whatever temperature stands beside it, as in transformers.
 
     Where do_sample is absent, what is stated holds and LLMOS's own defaults fill the rest; transformers would be greedy.
     """
     stated = {name: generation[key] for name, key in TAKEN.items() if generation.get(key) is not None}
-    return stated | ({"temperature": 0.0} if generation.get("do_sample") is False else {})
+    if generation.get("do_sample") is not False:
+        return stated
+    return {name: value for name, value in stated.items() if name not in _OF_A_DRAW} | {"temperature": 0.0}
 
 
 def unapplied(generation: Mapping[str, Any]) -> list[str]:

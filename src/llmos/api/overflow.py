@@ -19,11 +19,12 @@ def newest_ids(ids: Sequence[int], room: int, bos_id: int | None) -> list[int]:
     return [*ids[:keep_bos], *ids[len(ids) - room + keep_bos :]]
 
 
-def newest_messages(messages: Messages, encode: Callable[[Messages], list[int]], room: int) -> list[int]:
-    """Ids of the conversation without its oldest exchanges, so few that `room` ids hold the rest.
+def newest_messages(messages: Messages, encode: Callable[[Messages], list[int]], room: int, most: int) -> list[int]:
+    """Ids of the conversation without its oldest exchanges, so few that `room` ids hold the rest, where that can be.
 
     Whole messages go, never a part of a template's tags. What stands before the first exchange stays, and what is kept begins
-    with a user, as templates want it. Raises UserError where the last message of a user is still too long.
+    with a user, as templates want it. The last exchange is kept as long as `most` ids hold it. Raises UserError where they do
+    not.
     """
     roles: list[Any] = [message.get("role") for message in messages]
     n_standing = next((i for i, role in enumerate(roles) if role not in _STANDING), len(roles))
@@ -32,6 +33,8 @@ def newest_messages(messages: Messages, encode: Callable[[Messages], list[int]],
         ids = encode([*messages[:n_standing], *messages[first:]])
         if len(ids) <= room:
             return ids
+    if len(ids) <= most:
+        return ids
     raise UserError(
-        f"the conversation has {len(ids)} tokens from the last message of the user on, and there is room for {room}: shorten it"
+        f"what cannot be left out of the conversation has {len(ids)} tokens, the context holds {most}: shorten it"
     )

@@ -28,7 +28,12 @@ _KEEPS = {
     "float16": "float32",
 }  # checkpoint precision -> format that loses nothing
 _CONFIGS = ("config.json", "generation_config.json")
-_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")  # what a PromptFormat reads besides
+_TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)  # what a PromptFormat reads besides
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from llmos.core.errors import FormatError
 __all__ = ["MANIFEST_VERSION", "check_manifest", "payload_hash"]
 
 MANIFEST_VERSION = 1
-_CHUNK_BYTES = range(1 << 12, (1 << 30) + 1)  # smaller ones would take more memory for digests than one percent
+_CHUNK_BYTES = range(1 << 20, (1 << 30) + 1)  # each is an object while it is hashed: there must not be too many
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -67,7 +67,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "weights_bytes": (lambda value: type(value) is int and value >= 0, "a number of bytes"),
     "chunk_bytes": (
         lambda value: type(value) is int and value in _CHUNK_BYTES,
-        "a number of bytes from 4 KiB to 1 GiB",
+        "a number of bytes from 1 MiB to 1 GiB",
     ),
     "generation": (lambda value: value is None or isinstance(value, dict), "an object"),
 }

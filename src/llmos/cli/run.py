@@ -55,7 +55,7 @@ __all__ = ["command"]
 @click.option(
     "--overflow",
     type=click.Choice(["error", "drop_oldest"]),
-    help="For a prompt over the context: an error, or leave out its beginning [in a conversation drop_oldest, else error].",
+    help="For a prompt over the context: an error, or leave out its beginning [in a chat drop_oldest, else error].",
 )
 @click.option("--weights", type=click.Choice(["float32", "bf16", "int8"]), help="Weight format [the checkpoint's].")
 @click.option(

@@ -4,8 +4,10 @@ import re
 
 __all__ = ["in_flags"]
 
-_NAMED = re.compile(r"\b(overflow|weights|kv|context|threads)='?(\w+)'?")
-_FIRST = re.compile(r"^(max_tokens|temperature|top_p|top_k|min_p|seed|context|threads)(?= (?:is|must be) )")
+_NAMED = re.compile(r"(?<![\w/.'=-])(overflow|weights|kv|context|threads)='?(\w+)'?(?![\w/.])")  # not within a path
+_FIRST = re.compile(
+    r"^(max_tokens|temperature|top_p|top_k|min_p|repetition_penalty|seed|context|threads)(?= (?:is|must be) )"
+)
 _LOAD = re.compile(r"\bload_model\('([^']+)'\)")
 
 

@@ -25,8 +25,9 @@ def download(
 ) -> tuple[Path, str | None]:
     """The local folder of `organisation/name[@revision]`, downloaded or brought up to date. Interrupted downloads go on.
 
-    Where the Hub cannot be reached, what was downloaded before is taken, and the second value says so. Raises UserError where the repository does not exist, is closed to you or holds no safetensors, ResourceError where the
-    Hub cannot be reached.
+    Where the Hub does not answer, what was downloaded before is taken, and the second value says so. Raises UserError where the
+    repository does not exist, is closed to you or holds no safetensors, ResourceError where the Hub does not answer and nothing
+    is here.
     """
     import huggingface_hub
     from huggingface_hub import errors
@@ -38,7 +39,9 @@ def download(
             hub = huggingface_hub.HfApi(endpoint=options["endpoint"])
             try:  # asked once and first: the downloads below try again and again
                 found = hub.model_info(name, revision=options["revision"], timeout=_ANSWER_WITHIN_S)
-            except _transport_errors() as error:
+            except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled, *_transport_errors()) as error:
+                if not _is_silence(error):
+                    raise
                 return _kept(name, options, error)
             _require_safetensors(name, [file.rfilename for file in found.siblings or []])
         path = huggingface_hub.snapshot_download(
@@ -66,14 +69,21 @@ def _kept(name: str, options: dict[str, str | None], error: Exception) -> tuple[
     import huggingface_hub
     from huggingface_hub import errors
 
+    reason = str(error).partition("\n")[0]
     try:
         path = huggingface_hub.snapshot_download(name, allow_patterns=_WANTED, local_files_only=True, **options)
     except errors.LocalEntryNotFoundError:
         raise ResourceError(
-            f"{name} is not on this machine and the Hub cannot be reached ({error}): connect to the network, or name a local "
+            f"{name} is not on this machine and the Hub cannot be reached ({reason}): connect to the network, or name a local "
             "folder or `.llm` file"
         ) from error
-    return Path(path), f"the Hub cannot be reached ({error}): {name} is taken as it was downloaded before"
+    return Path(path), f"the Hub cannot be reached ({reason}): {name} is taken as it was downloaded before"
+
+
+def _is_silence(error: Exception) -> bool:
+    """Whether an error says nothing about the repository: no connection, or a Hub that is overloaded or out of order."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return status is None or status == 429 or status >= 500
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:

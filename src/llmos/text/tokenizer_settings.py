@@ -4,7 +4,6 @@ The document decides, as in transformers 5; `add_bos_token: true` alone is honou
 of transformers disagree about the rest, so a difference is named and nobody has to find it in the ids.
 """
 
-import json
 import reprlib
 from collections.abc import Mapping
 from typing import Any
@@ -45,17 +44,33 @@ def _around(document: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """The tokens that the post-processor puts before and after a text."""
     last = document.get("post_processor")
     steps = last.get("processors", [last]) if isinstance(last, dict) else []
-    pieces = [piece for step in steps if step.get("type") == "TemplateProcessing" for piece in step["single"]]
+    pieces = [piece for step in steps for piece in _single(step)]
     at = next((i for i, piece in enumerate(pieces) if "Sequence" in piece), len(pieces))
     tokens = [piece.get("SpecialToken", {}).get("id", "") for piece in pieces]
     return tokens[:at], tokens[at + 1 :]
+
+
+def _single(step: Mapping[str, Any]) -> list[Any]:
+    """What a post-processor makes of one text, in the pieces of a template."""
+    if step.get("type") == "TemplateProcessing":
+        return step["single"]
+    if step.get("type") in ("BertProcessing", "RobertaProcessing"):
+        first, last = ({"SpecialToken": {"id": step[name][0]}} for name in ("cls", "sep"))
+        return [first, {"Sequence": {"id": "A"}}, last]
+    return []
 
 
 def _prefixes(document: Mapping[str, Any]) -> bool:
     """Whether a space is put before the first word."""
     splitter = document.get("pre_tokenizer")
     steps = splitter.get("pretokenizers", [splitter]) if isinstance(splitter, dict) else []
-    return '"Prepend"' in json.dumps(document.get("normalizer")) or any(map(_step_prefixes, steps))
+    return _prepends(document.get("normalizer")) or any(map(_step_prefixes, steps))
+
+
+def _prepends(normalizer: Any) -> bool:
+    if not isinstance(normalizer, dict):
+        return False
+    return normalizer.get("type") == "Prepend" or any(map(_prepends, normalizer.get("normalizers", [])))
 
 
 def _step_prefixes(step: Mapping[str, Any]) -> bool:

@@ -173,8 +173,7 @@ class Evaluation:
     def __post_init__(self):
         require(self.every_steps >= 1, f"every_steps is {self.every_steps}; it must be at least 1")
         require(self.length is None or self.length >= 1, f"length is {self.length}; it must be at least 1")
-        most = self.length or self.stride or 1
-        require(self.stride is None or 1 <= self.stride <= most, "stride must be between 1 and length")
+        require(self.stride is None or self.stride >= 1, f"stride is {self.stride}; it must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,6 +217,13 @@ class Recipe:
     threads: int | None = field(
         default=None, metadata={"help": "CPU threads; None: all cores that the process may use"}
     )
+
+    def __post_init__(self):
+        stride = self.evaluation.stride
+        require(
+            stride is None or stride <= self.window,
+            f"evaluation.stride is {stride}; windows of {self.window} tokens would leave some out: it must be at most that",
+        )
 
     @property
     def config(self) -> dict[str, object]:

@@ -76,12 +76,12 @@ def rope(c: Fields) -> Rope:
     scaling, parameters = c.table("rope_scaling"), c.table("rope_parameters")
     table = parameters or scaling
     theta = c.number("rope_theta", table.number("rope_theta", 10000.0) if table else 10000.0)
-    if scaling and parameters and scaling.raw != {k: v for k, v in parameters.raw.items() if k in scaling.raw}:
+    if scaling and parameters and any(_today(parameters).get(k) != v for k, v in _today(scaling).items()):
         raise UserError(
             f"{c.where}: rope_scaling and rope_parameters say different things: remove the one that is wrong"
         )
-    if parameters and parameters.number("rope_theta", theta) != theta:
-        raise UserError(f"{c.where}: rope_theta differs from that of rope_parameters: remove the one that is wrong")
+    if table and table.number("rope_theta", theta) != theta:
+        raise UserError(f"{c.where}: rope_theta differs from that of {table.where}: remove the one that is wrong")
     if table is None:
         return Rope(theta=theta)
     theta = table.number("rope_theta", theta)
@@ -103,3 +103,8 @@ def rope(c: Fields) -> Rope:
         raise UserError(f"{table.where}: rope_type {kind!r} is not supported; understood: default, linear, llama3")
     table.refuse_unread(frozenset(), "rope")
     return out
+
+
+def _today(table: Fields) -> dict[str, object]:
+    """A rope table's fields under their names of today."""
+    return {"rope_type" if name == "type" else name: value for name, value in table.raw.items()}
