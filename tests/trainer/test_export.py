@@ -24,6 +24,7 @@ def test_transformers_loads_the_model_and_agrees(recipe_file):
     folder = train_file(recipe_file, {"generation.temperature": "0.5"}, progress=False).model
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
     ids = tokenizer("the cat sat on a mat", return_tensors="pt")["input_ids"]
     assert ids[0, 0] == tokenizer.eos_token_id
     spec = spec_from_config(json.loads((folder / "config.json").read_text()))

@@ -32,6 +32,8 @@ def export_model(
     with atomic_directory(folder) as temporary:
         save_file(checkpoint_tensors(spec, w, dtype), temporary / "model.safetensors", metadata={"format": "pt"})
         (temporary / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        weights = temporary / "model.safetensors"  # written for its owner alone; as readable as the rest now
+        weights.chmod((temporary / "config.json").stat().st_mode)
         (temporary / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n", encoding="utf-8")
         for name in ("tokenizer.json", "tokenizer_config.json"):
             if (tokenizer / name).exists():
