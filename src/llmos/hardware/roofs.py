@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from llmos.hardware.caches import caches
 from llmos.hardware.memory import memory
 
 __all__ = ["PROBE_SOURCE", "measure_bandwidth", "measure_peak"]
@@ -50,10 +49,8 @@ def measure_peak(
 
 
 def _read_size() -> int:
-    """Well above the last cache, within a quarter of the free memory, and within what a second can read anywhere."""
-    largest = max((cache.size_bytes for cache in caches()), default=0)
-    wanted = min(max(2**28, 3 * largest), 2**30)
-    return max(2**26, min(wanted, memory().available // 4))
+    """Well above any cache, and so much that the start of the threads (a millisecond) counts little; a quarter of what is free."""
+    return max(2**26, min(2**30, memory().available // 4))
 
 
 def _best(threads: int, repeats: int, work: Callable[[int], object]) -> float:
