@@ -339,6 +339,17 @@ def test_without_a_toolchain_the_remedy_is_named(tmp_path, monkeypatch):
         llm.load_model("llmos-mini")
 
 
+def test_a_stream_whose_model_is_closed_says_so():
+    model = llm.load_model("llmos-mini", threads=1)
+    stream = model.stream_text("Once", max_tokens=400, ignore_eos=True)
+    next(stream)
+    model.close()
+    with pytest.raises(UserError, match="was closed while it was speaking"):
+        list(stream)
+    with pytest.raises(UserError, match="closed"), model:
+        pass
+
+
 def test_a_closed_model_says_so():
     model = llm.load_model("llmos-mini")
     assert repr(model).startswith("<Model llmos-mini: llama, bf16, context 512, ")

@@ -159,3 +159,12 @@ def test_a_catalogue_name_is_of_the_hub_whatever_folders_are_here(tmp_path, monk
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf"))
     with pytest.raises(UserError, match=r"openai-community/gpt2 is not on this machine"):
         resolve("gpt2", offline=True)
+
+
+@pytest.mark.parametrize(
+    ("file", "said"), [("x.gguf", "GGUF is not supported yet"), ("model.safetensors", "give the folder that holds it")]
+)
+def test_files_of_other_kinds_are_told_what_to_do(tmp_path, file, said):
+    (tmp_path / file).write_bytes(b"")
+    with pytest.raises(UserError, match=said):
+        resolve(str(tmp_path / file))

@@ -135,6 +135,8 @@ class Model:
             generation = self._begin(plan)
             try:
                 yield from generation
+                if self._closed and generation.finish_reason == "cancelled":
+                    raise UserError(f"the model {self.name} was closed while it was speaking")
             finally:
                 generation.cancel()
 
@@ -206,6 +208,7 @@ class Model:
         self._engine.close()
 
     def __enter__(self) -> "Model":
+        self._check_open()
         return self
 
     def __exit__(self, *error: object) -> None:

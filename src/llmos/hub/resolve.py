@@ -123,8 +123,10 @@ def _kind(path: Path) -> Literal["folder", "bundle", "llama2c"]:
             f"{path} is a pickle, which can run any program when it is opened; LLMOS never does. Convert it where you trust its source: "
             "load it with transformers, then save_pretrained(folder) writes safetensors"
         )
+    hint = {".gguf": " (GGUF is not supported yet)", ".safetensors": f": give the folder that holds it, {path.parent}"}
     raise UserError(
         f"{path} is not a kind of model that LLMOS reads: a folder in the Hugging Face layout, .llm, or llama2.c .bin"
+        + hint.get(path.suffix, "")
     )
 
 
