@@ -5,7 +5,6 @@ import secrets
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeGuard, Unpack
 
 from llmos.api.generation import Generation
@@ -19,7 +18,7 @@ from llmos.core.errors import UserError
 from llmos.hardware import memory, usable_cores
 from llmos.runtime import Engine, NativeExecutor, Process, Request
 from llmos.runtime.abi import PAGE_TOKENS
-from llmos.text import PromptFormat, StopMatcher, Tokenizer, render_chat
+from llmos.text import StopMatcher, Tokenizer, render_chat
 
 __all__ = ["Model", "ModelNotice", "load_model"]
 
@@ -287,11 +286,9 @@ def _tell_dropped(n: int) -> None:
 
 def _left_undone(prepared: Prepared) -> Iterator[str]:
     """One sentence for each file beside the weights that asks for something that is not done."""
-    folder = Path(prepared.info["path"])
-    read_here = prepared.prompt_format is not None and (folder / "tokenizer.json").exists()
     asked = {
         "generation_config.json": unapplied(prepared.generation),
-        "tokenizer_config.json": PromptFormat.unapplied(folder) if read_here else [],
+        "tokenizer_config.json": prepared.tokenizer_unapplied,
     }
     for file, fields in asked.items():
         if fields:

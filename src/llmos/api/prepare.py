@@ -38,7 +38,10 @@ _TOKENIZER = (
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """An opened model: what it is and how its weights get into a graph's layout. files: those that were read for it."""
+    """An opened model: what it is and how its weights get into a graph's layout.
+
+    files: those that were read for it; tokenizer_unapplied: what its tokenizer settings ask for and is not done.
+    """
 
     resolved: Resolved
     files: tuple[Path, ...]
@@ -47,6 +50,7 @@ class Source:
     prompt_format: PromptFormat | None
     precision: str
     generation: dict[str, Any] = field(default_factory=dict)
+    tokenizer_unapplied: tuple[str, ...] = ()
     parameters: Parameters | None = None
     bundle: Bundle | None = None
 
@@ -82,6 +86,7 @@ class Prepared:
     prompt_format: PromptFormat | None
     tokenizer: Tokenizer | None
     generation: dict[str, Any]
+    tokenizer_unapplied: tuple[str, ...]
     info: dict[str, Any]
     notice: str | None
 
@@ -126,6 +131,7 @@ def prepare(
         prompt_format=source.prompt_format,
         tokenizer=tokenizer,
         generation=source.generation,
+        tokenizer_unapplied=source.tokenizer_unapplied,
         info=info,
         notice=source.resolved.notice,
     )
@@ -195,12 +201,14 @@ def _open_folder(resolved: Resolved) -> Source:
     beside = resolved.path / "generation_config.json"
     generation = _read_config(beside) if beside.exists() else {}
     check_generation(generation, beside)
+    format, unapplied = PromptFormat.read(resolved.path) if has_tokenizer else (None, [])
     return Source(
         resolved=resolved,
         files=(*filter(Path.exists, read), *checkpoint.files()),
         config=config,
         spec=spec,
-        prompt_format=PromptFormat.load(resolved.path) if has_tokenizer else None,
+        prompt_format=format,
+        tokenizer_unapplied=tuple(unapplied),
         precision=parameters.dtype,
         generation=generation,
         parameters=parameters,

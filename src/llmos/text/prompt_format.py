@@ -44,6 +44,16 @@ class PromptFormat:
     @classmethod
     def load(cls, folder: Path) -> "PromptFormat":
         """From a Hugging Face folder. Raises UserError where there is no tokenizer.json, FormatError for damaged files."""
+        return cls.read(folder)[0]
+
+    @classmethod
+    def unapplied(cls, folder: Path) -> list[str]:
+        """`name=value` of what the tokenizer settings of a folder ask for and is not done. Raises as `load` does."""
+        return cls.read(folder)[1]
+
+    @classmethod
+    def read(cls, folder: Path) -> tuple["PromptFormat", list[str]]:
+        """What `load` and `unapplied` give, from one reading of the files, which may be large."""
         path = folder / "tokenizer.json"
         if not path.exists():
             raise UserError(
@@ -51,7 +61,7 @@ class PromptFormat:
             )
         settings, special = _settings(folder)
         text = _text(path)
-        ids = _ids_by_text(path, text)
+        document, ids = _document(path, text)
         bos, eos = special.get("bos_token"), special.get("eos_token")
         stops = [*_stop_ids(folder), *([ids[eos]] if eos in ids else [])]
         values = {
@@ -62,15 +72,7 @@ class PromptFormat:
             "add_bos": settings.get("add_bos_token") or False,
             "special": special,
         }
-        return cls.from_dict(values, where=folder)
-
-    @staticmethod
-    def unapplied(folder: Path) -> list[str]:
-        """`name=value` of what the tokenizer settings of a folder that `load` has read ask for and is not done."""
-        settings, special = _settings(folder)
-        path = folder / "tokenizer.json"
-        text = _text(path)
-        return unapplied_settings(json.loads(text), settings, special, _ids_by_text(path, text))
+        return cls.from_dict(values, where=folder), unapplied_settings(document, settings, special, ids)
 
     @classmethod
     def from_llama2c(cls, path: Path, vocab: int) -> "PromptFormat":
@@ -208,12 +210,12 @@ def _template(folder: Path, settings: dict[str, Any]) -> str | None:
     return template
 
 
-def _ids_by_text(path: Path, text: str) -> dict[str, Any]:
-    """Ids of the tokens that stand outside the ordinary text, and of the whole vocabulary where it names them."""
+def _document(path: Path, text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A parsed tokenizer.json; and the ids of its tokens, those outside the ordinary text and the whole vocabulary."""
     try:
         raw = json.loads(text)
         vocab = raw["model"]["vocab"]
         ids = dict(vocab) if isinstance(vocab, dict) else {piece[0]: i for i, piece in enumerate(vocab)}
-        return ids | {token["content"]: token["id"] for token in raw.get("added_tokens") or []}
+        return raw, ids | {token["content"]: token["id"] for token in raw.get("added_tokens") or []}
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise FormatError(path, f"is no tokenizer.json: {error!r}") from error
