@@ -1,6 +1,6 @@
 """Checkpoints in (safetensors, llama2.c) and packed matrices out. Reads by mmap; never unpickles."""
 
-from llmos.weights.checkpoint import Checkpoint, open_checkpoint
+from llmos.weights.checkpoint import Checkpoint, holds_weights, open_checkpoint
 from llmos.weights.llama2c import Llama2cFile
 from llmos.weights.pack import pack, pack_into, packed_bytes, unpack
 from llmos.weights.parameters import Parameters
@@ -15,6 +15,7 @@ __all__ = [
     "Tensor",
     "bf16_to_float32",
     "float32_to_bf16",
+    "holds_weights",
     "open_checkpoint",
     "pack",
     "pack_into",

@@ -27,8 +27,18 @@ _DTYPES = {
     "I32": ("int32", "<i4"),
     "I16": ("int16", "<i2"),
     "I8": ("int8", "i1"),
+    "U64": ("uint64", "<u8"),
+    "U32": ("uint32", "<u4"),
+    "U16": ("uint16", "<u2"),
     "U8": ("uint8", "u1"),
     "BOOL": ("bool", "?"),
+}
+# Of the format, but of nothing that LLMOS reads.
+_REFUSED = {
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F8_E8M0"), "8-bit floating point numbers"),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), "6-bit floating point numbers"),
+    "F4": "4-bit floating point numbers",
+    "C64": "complex numbers",
 }
 
 
@@ -87,6 +97,11 @@ class SafetensorsFile:
         if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
             raise bad("entry must have dtype, shape and data_offsets")
         dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+        if isinstance(dtype, str) and dtype in _REFUSED:
+            raise bad(
+                f"dtype {dtype} ({_REFUSED[dtype]}) is not supported: take the model's checkpoint in bf16, float16 or float32, or "
+                "convert it where it can be read"
+            )
         if not isinstance(dtype, str) or dtype not in _DTYPES:
             raise bad(f"dtype {dtype!r} is not known; known: {', '.join(_DTYPES)}")
         for numbers, size in ((shape, None), (offsets, 2)):
