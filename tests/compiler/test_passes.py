@@ -12,7 +12,7 @@ from llmos.compiler.graph import check
 from llmos.compiler.passes import PIPELINE
 from llmos.compiler.trace import trace
 from llmos.core.errors import UserError
-from llmos.models import Rope, forward, shapes, spec_from_config
+from llmos.models import Attention, Experts, Llama3Scaling, Rope, forward, shapes, spec_from_config
 from llmos.ops.numpy_ops import NumpyOps
 
 LLAMA = {
@@ -54,10 +54,11 @@ class Interpreter:
 
     def block(self, block, prefix, x):
         values = {"%x": x}
+        self.prefix, self.fused = prefix, block.fused
         for n in block.nodes:
             p = [self.parameter(block, prefix, name) for name in n.params]
             values[n.out] = getattr(self, n.op)(n, [values[v] for v in n.inputs], p)
-            assert values[n.out].shape[-1] == n.width or n.op in ("rope", "attention")
+            assert values[n.out].shape[-1] == n.width, n
         return values[block.result.out]
 
     def parameter(self, block, prefix, name):
@@ -79,10 +80,28 @@ class Interpreter:
         return x[0] * n.attrs["by"]
 
     def rms_norm(self, n, x, p):
-        return self.ops.rms_norm(x[0], p[0], n.attrs["eps"])
+        return self.norm(n.op, x[0], p, n.attrs["eps"], n.attrs.get("heads"))
 
-    def layer_norm(self, n, x, p):
-        return self.ops.layer_norm(x[0], *p, n.attrs["eps"])
+    layer_norm = rms_norm
+
+    def norm(self, op, x, p, eps, heads=None):
+        x = x if heads is None else self.ops.split_heads(x, heads)
+        y = (
+            self.ops.rms_norm(x, p[0], eps)
+            if op == "rms_norm"
+            else self.ops.layer_norm(x, *p, *[None][len(p) - 1 :], eps)
+        )
+        return y if heads is None else self.ops.merge_heads(y)
+
+    def softcap(self, n, x, p):
+        return self.ops.softcap(x[0], n.attrs["cap"])
+
+    def experts(self, n, x, p):
+        e = n.attrs
+        gates, ups = ([self.w[self.prefix + part] for part in self.fused["experts.gate_up"][i::2]] for i in range(2))
+        downs = [self.w[self.prefix + part] for part in self.fused["experts.down"]]
+        m = Experts(**{name: e[name] for name in ("count", "per_token", "hidden", "act", "normalised")})
+        return self.ops.experts(x[0], x[1], gates, ups, downs, m)
 
     def linear(self, n, x, p):
         return self.ops.linear(x[0], p[0], p[1] if len(p) == 2 else None)
@@ -108,19 +127,36 @@ class Interpreter:
         return self.ops.merge_heads(self.rotate(heads, n.attrs["rope"]))
 
     def rotate(self, heads, rope):
-        return heads if rope is None else self.ops.rope(heads, self.positions, Rope(**rope))
+        return heads if rope is None else self.ops.rope(heads, self.positions, read_rope(rope))
 
     def attention(self, n, x, p):
         counts = (n.attrs["heads"], n.attrs["kv_heads"], n.attrs["kv_heads"])
         q, k, v = (self.ops.split_heads(a, c) for a, c in zip(x, counts, strict=True))
-        return self.ops.merge_heads(self.ops.attention(q, k, v, self.positions, 0))
+        return self.ops.merge_heads(self.ops.attention(q, k, v, self.positions, self.part(n.attrs)))
+
+    def part(self, attrs):
+        return Attention(
+            **{name: attrs[name] for name in ("heads", "kv_heads", "head_dim", "scale", "window", "softcap")}
+        )
 
     def append_attend(self, n, x, p):
         a = n.attrs
         heads = self.ops.split_heads(x[0], a["heads"] + 2 * a["kv_heads"])
         q, k, v = np.split(heads, [a["heads"], a["heads"] + a["kv_heads"]], -2)
+        if a["norm"]:
+            q, k = (self.head_norm(a["norm"], t, scale) for t, scale in zip((q, k), p, strict=True))
         q, k = self.rotate(q, a["rope"]), self.rotate(k, a["rope"])
-        return self.ops.merge_heads(self.ops.attention(q, k, v, self.positions, 0))
+        return self.ops.merge_heads(self.ops.attention(q, k, v, self.positions, self.part(a)))
+
+    def head_norm(self, norm, t, scale):
+        if norm["over"] != "width":
+            return self.norm(norm["op"], t, [scale], norm["eps"])
+        return self.ops.split_heads(self.norm(norm["op"], self.ops.merge_heads(t), [scale], norm["eps"]), t.shape[-2])
+
+
+def read_rope(attrs):
+    """A rope from the plain data of a graph."""
+    return Rope(**attrs | {"llama3": Llama3Scaling(**attrs["llama3"]) if attrs["llama3"] else None})
 
 
 @pytest.mark.parametrize("config", [LLAMA, GPT2], ids=["llama", "gpt2"])

@@ -33,14 +33,14 @@ LLAMA = {
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"model_type": "falcon"}, "falcon.*gpt2, llama"),
+        ({"model_type": "imaginary"}, "imaginary.*gpt2.*llama.*CONTRIBUTING"),
         ({"model_type": None}, "model_type is missing"),
         ({"use_new_thing": 3}, "use_new_thing"),
         ({"hidden_act": "swish9"}, "swish9"),
-        ({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "yarn"),
+        ({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "dynamic"),
         ({"rope_scaling": {"rope_type": "linear", "factor": 2.0, "odd": 1}}, "odd"),
         (
-            {"rope_parameters": {"rope_type": "default"}, "rope_scaling": {"rope_type": "yarn", "factor": 4.0}},
+            {"rope_parameters": {"rope_type": "default"}, "rope_scaling": {"rope_type": "linear", "factor": 4.0}},
             "say different things",
         ),
         ({"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}, "rope_theta": 5e5}, "rope_theta differs"),

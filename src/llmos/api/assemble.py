@@ -6,7 +6,7 @@ import numpy as np
 
 from llmos.compiler import Graph, Section, layout
 from llmos.hardware import usable_cores
-from llmos.models import Rope, Spec, inverse_frequencies
+from llmos.models import Spec, inverse_frequencies
 from llmos.weights import Tensor, pack_into
 
 __all__ = ["fill_weights", "rope_bytes", "rope_tables", "weights_bytes"]
@@ -40,17 +40,30 @@ def fill_weights(
             values = np.concatenate([parameters[name].float32() for name in section.parts])
             view.view(np.float32)[:] = values.reshape(-1)
         else:
-            (n, k), (rows, where) = section.shape, _row_reader(parameters, section)
-            pack_into(view, (n, k), rows, section.format, where, pack_rows, usable_cores())
+            n, k = section.shape[-2:]
+            for matrix, parts in zip(_matrices(view, section), _parts(section), strict=True):
+                rows, where = _row_reader(parameters, parts)
+                pack_into(matrix, (n, k), rows, section.format, where, pack_rows, usable_cores())
         if progress:
             progress(section.offset + section.n_bytes, total)
 
 
+def _matrices(view: np.ndarray, section: Section) -> np.ndarray:
+    """The memory of each matrix of a section: one, or one for each expert."""
+    return view.reshape(section.n_matrices, -1)
+
+
+def _parts(section: Section) -> list[tuple[str, ...]]:
+    """The parameters stacked in each matrix of a section."""
+    each = len(section.parts) // section.n_matrices
+    return [section.parts[i : i + each] for i in range(0, len(section.parts), each)]
+
+
 def _row_reader(
-    parameters: Mapping[str, Tensor], section: Section
+    parameters: Mapping[str, Tensor], parts: tuple[str, ...]
 ) -> tuple[Callable[[int, int], np.ndarray], Callable[[int], str]]:
     """Rows start .. stop of the stacked parts: bfloat16 bits where all parts are stored so, else float32; and whose a row is."""
-    tensors = [parameters[name] for name in section.parts]
+    tensors = [parameters[name] for name in parts]
     starts = np.cumsum([0, *(tensor.shape[0] for tensor in tensors)])
     raw = all(tensor.dtype == "bfloat16" for tensor in tensors)
 
@@ -71,29 +84,24 @@ def _row_reader(
 
 def rope_bytes(spec: Spec, context: int) -> int:
     """Size of `rope_tables`."""
-    return 4 * max(1, context * sum(head_dim for _, head_dim in _ropes(spec)))
+    return 4 * max(1, context * sum(rope.rotated or head_dim for rope, head_dim in spec.ropes))
 
 
 def rope_tables(spec: Spec, context: int) -> np.ndarray:
-    """cos [context][d/2], then sin [context][d/2], float32, of each distinct rope of the spec, one after another.
+    """cos [context][n/2], then sin [context][n/2], float32, of each distinct rope of the spec, one after another.
 
-    Computed in double and rounded once.
+    n: the dimensions of a head that turn. Computed in double and rounded once. context also chooses among frequencies where
+    the rope has several.
     """
     out = np.zeros(rope_bytes(spec, context) // 4, np.float32)
     start = 0
-    for rope, head_dim in _ropes(spec):
-        stop = start + context * head_dim
-        cosines, sines = out[start:stop].reshape(2, context, head_dim // 2)
-        frequencies = inverse_frequencies(rope, head_dim)
+    for rope, head_dim in spec.ropes:
+        frequencies = inverse_frequencies(rope, head_dim, context)
+        stop = start + 2 * context * len(frequencies)
+        cosines, sines = out[start:stop].reshape(2, context, len(frequencies))
         for first in range(0, context, _POSITIONS):
             here = slice(first, min(first + _POSITIONS, context))
             angles = np.outer(np.arange(here.start, here.stop), frequencies)
-            cosines[here], sines[here] = np.cos(angles), np.sin(angles)
+            cosines[here], sines[here] = np.cos(angles) * rope.magnitude, np.sin(angles) * rope.magnitude
         start = stop
     return out
-
-
-def _ropes(spec: Spec) -> list[tuple[Rope, int]]:
-    """The distinct ropes with their head sizes, in order of first use."""
-    parts = (layer.attention for layer in spec.layers)
-    return list(dict.fromkeys((a.rope, a.head_dim) for a in parts if a.rope is not None))

@@ -6,6 +6,7 @@ caches (a model that fits into the last one may beat it) and no cost of starting
 operations are charged the float32 peak, their values are taken to stay in a cache.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -128,17 +129,27 @@ def _nodes(graph: Graph) -> Iterator[tuple[str, int, Node, Mapping[str, tuple[in
             yield name, times, node, block.shapes
 
 
+def _is_matrix(node: Node, name: str) -> bool:
+    return node.op == "experts" or (node.op in ("linear", "add_linear", "embed") and name == node.params[0])
+
+
 def _cost(
     graph: Graph, block: str, times: int, node: Node, shapes: Mapping[str, tuple[int, ...]], attended: float
 ) -> Cost:
-    vectors = sum(4 * shapes[name][0] for name in node.params if len(shapes[name]) == 1)
+    vectors = sum(4 * math.prod(shapes[name]) for name in node.params if not _is_matrix(node, name))
     n_bytes, operations, peak_format = vectors, node.width, "float32"  # elementwise: an operation for each value
     if node.op in ("linear", "add_linear"):
         rows, columns = shapes[node.params[0]]
         peak_format = node.attrs["format"]
         n_bytes, operations = vectors + packed_bytes(rows, columns, peak_format), 2 * rows * columns
+    elif node.op == "experts":  # those that one token needs
+        peak_format, k = node.attrs["format"], node.attrs["per_token"]
+        matrices = [shapes[name][1:] for name in node.params]
+        n_bytes = k * sum(packed_bytes(rows, columns, peak_format) for rows, columns in matrices)
+        operations = k * sum(2 * rows * columns for rows, columns in matrices)
     elif node.op == "append_attend":
         heads, kv_heads, head_dim = (node.attrs[name] for name in ("heads", "kv_heads", "head_dim"))
+        attended = min(attended, node.attrs["window"] or attended)
         n_bytes = int(attended * kv_page_bytes(kv_heads, head_dim, graph.facts["kv"]) / PAGE_TOKENS)
         operations = int(4 * attended * heads * head_dim)
     return Cost(block=block, times=times, node=node, n_bytes=n_bytes, operations=operations, peak_format=peak_format)

@@ -9,7 +9,7 @@ from llmos.compiler.passes import PIPELINE
 from llmos.compiler.trace import trace
 from llmos.core.errors import UserError
 from llmos.core.files import atomic_write
-from llmos.models import Rope, Spec
+from llmos.models import Spec
 
 __all__ = ["FORMATS", "Options", "build_graph"]
 
@@ -32,13 +32,7 @@ class Options:
 def build_graph(spec: Spec, options: Options, *, dump: Path | None = None) -> Graph:
     """The planned graph of a spec. dump: folder that receives the graph as text after the trace and after each pass."""
     graph = trace(spec)
-    ropes: dict[tuple[Rope, int], int] = {}
-    for layer in spec.layers:
-        if layer.attention.rope is not None:
-            ropes.setdefault((layer.attention.rope, layer.attention.head_dim), len(ropes))
-    if len(ropes) > 1:
-        raise UserError(f"{spec.family}: layers with {len(ropes)} different ropes are not supported yet")
-    facts = {**graph.facts, "weights": options.weights, "kv": options.kv, "ropes": len(ropes)}
+    facts = {**graph.facts, "weights": options.weights, "kv": options.kv, "ropes": len(spec.ropes)}
     graph = replace(graph, facts=facts)
     _dump(graph, dump, 0, "trace")
     for i, run in enumerate(PIPELINE, start=1):

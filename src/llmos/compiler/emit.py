@@ -4,9 +4,12 @@ Every thread of the team runs the whole step; each kernel divides its own work. 
 never from a model file, so the same graph gives the same bytes and nothing of a stranger's bundle reaches the source.
 """
 
+from collections.abc import Iterator
+
 from llmos.compiler.graph import Block, Graph, Node, graph_hash
 from llmos.compiler.layout import layout
-from llmos.compiler.passes.plan_memory import row_bytes
+from llmos.compiler.passes.plan_memory import expert_scratch, row_bytes
+from llmos.weights import packed_bytes
 
 __all__ = ["emit"]
 
@@ -14,6 +17,7 @@ _KV = {"float32": "Kv::kF32", "bf16": "Kv::kBf16", "int8": "Kv::kI8"}
 _FORMAT = {"float32": "Format::kF32", "bf16": "Format::kBf16", "int8": "Format::kI8"}
 _LINEAR = {"float32": "LinearF32", "bf16": "LinearBf16", "int8": "LinearI8"}
 _ACT = {"silu": "Act::kSilu", "gelu": "Act::kGelu", "gelu_tanh": "Act::kGeluTanh", "relu": "Act::kRelu"}
+_QUANTIZE = {"bf16": "QuantBf16", "int8": "QuantI8"}
 _CTYPE = {"float32": "float", "bf16": "uint16_t", "int8": "I8Group"}
 
 
@@ -156,11 +160,16 @@ class _Function:
 
     def _layer_norm(self, n: Node) -> str:
         x, y = self.rows_in_out(n, n.inputs[0])
-        vectors = f"{self.vector(n, 0)}, {self.vector(n, 1)}"
-        return f"LayerNorm<{n.width}>(team, {x}, {vectors}, {n.attrs['eps']!r}f, {y}, {self.count(n)});"
+        bias = len(n.params) == 2
+        vectors = f"{self.vector(n, 0)}, {self.vector(n, 1) if bias else 'nullptr'}"
+        return f"LayerNorm<{n.width}, {_flag(bias)}>(team, {x}, {vectors}, {n.attrs['eps']!r}f, {y}, {self.count(n)});"
+
+    def _softcap(self, n: Node) -> str:
+        x, y = self.rows_in_out(n, n.inputs[0])
+        return f"Softcap<{n.width}>(team, {x}, {float(n.attrs['cap'])!r}f, {y}, {self.count(n)});"
 
     def _quantize(self, n: Node) -> str:
-        source, kind = n.inputs[0], {"bf16": "QuantBf16", "int8": "QuantI8"}[n.dtype]
+        source, kind = n.inputs[0], _QUANTIZE[n.dtype]
         return (
             f"{kind}<{n.width}>(team, {self.buffer(source)}, {self.stride(source)}, {self.buffer(n.out)}, "
             f"{row_bytes(n.dtype, n.width)}, {self.count(n)});"
@@ -172,7 +181,7 @@ class _Function:
         row = self.stride(source) * 4 if format == "float32" else row_bytes(format, n.attrs["in"])
         bias = self.vector(n, 1) if len(n.params) == 2 else "nullptr"
         added = f"{self.buffer(add)}, {self.stride(add)}" if add else "nullptr, 0"
-        flags = f"{str(len(n.params) == 2).lower()}, {str(add is not None).lower()}"
+        flags = f"{_flag(len(n.params) == 2)}, {_flag(add is not None)}"
         return (
             f"{_LINEAR[format]}<{n.width}, {n.attrs['in']}, {flags}>(team, {self.param(n, 0)}, {self.buffer(source)}, {row}, "
             f"{bias}, {added}, {self.buffer(n.out)}, {self.stride(n.out)}, {self.count(n)});"
@@ -183,13 +192,89 @@ class _Function:
     def _append_attend(self, n: Node) -> str:
         a, source = n.attrs, n.inputs[0]
         shape = f"{a['heads']}, {a['kv_heads']}, {a['head_dim']}, {_KV[self.graph.facts['kv']]}"
-        table = "0" if a["rope"] is None else "1"
+        turned = "0, 0" if a["rope"] is None else f"{a['rotated']}, {a['table']}"
         rows = f"{self.buffer(source)}, {self.stride(source)}"
         out = f"{self.buffer(n.out)}, {self.stride(n.out)}"
-        return (
-            f"RopeAppend<{shape}, {table}>(team, {rows}, c, kPageBytes, kv);\n"
-            f"  Attention<{shape}>(team, {rows}, c, kPageBytes, kv, {a['head_dim'] ** -0.5!r}f, {out});"
-        )
+        scores = f"Scores{{{a['scale']!r}f, {float(a['softcap'] or 0)!r}f, {min(a['window'] or 0, 2**31 - 1)}}}"
+        calls = [
+            *self._head_norms(n),
+            f"RopeAppend<{shape}, {turned}>(team, {rows}, c, kPageBytes, kv);",
+            f"Attention<{shape}>(team, {rows}, c, kPageBytes, kv, {scores}, {out});",
+        ]
+        return "\n  ".join(calls)
+
+    def _head_norms(self, n: Node) -> Iterator[str]:
+        """The norms of queries and keys, in place, where the model has them."""
+        a = n.attrs
+        if a["norm"] is None:
+            return
+        first = 0
+        for i, heads in enumerate((a["heads"], a["kv_heads"])):
+            pieces, size = (1, heads * a["head_dim"]) if a["norm"]["over"] == "width" else (heads, a["head_dim"])
+            step = size if a["norm"]["over"] == "own" else 0
+            yield (
+                f"HeadNorms<{_flag(a['norm']['op'] == 'rms_norm')}, {pieces}, {size}, {step}>(team, {self.buffer(n.inputs[0])} + {first}, "
+                f"{self.stride(n.inputs[0])}, {self.vector(n, i)}, {a['norm']['eps']!r}f, {self.count(n)});"
+            )
+            first += heads * a["head_dim"]
+
+    def _experts(self, n: Node) -> str:
+        """Choose, gather by expert, two products for each expert that has tokens, sum."""
+        a, (source, scores) = n.attrs, n.inputs
+        k, hidden, format = a["per_token"], a["hidden"], a["format"]
+        at = self._scratch(n)
+        row_in, row_hidden = row_bytes(format, a["width"]), row_bytes(format, hidden)
+        ld_hidden, ld_out = (row_bytes("float32", -(-width // 16) * 16) // 4 for width in (2 * hidden, a["width"]))
+        quantised = at["hidden"] if format == "float32" else at["quantised"]
+        if format == "float32":
+            row_hidden = 4 * ld_hidden
+        lines = [
+            "{",
+            f"  const int slots = {k} * {self.count(n)};",
+            f"  int32_t* experts = (int32_t*){at['choice']};",
+            "  int32_t* places = experts + slots;",
+            "  float* weights = (float*)(places + slots);",
+            f"  int32_t* starts = (int32_t*){at['starts']};",
+            f"  ChooseExperts<{a['count']}, {k}, {_flag(a['normalised'])}>(team, {self.buffer(scores)}, {self.stride(scores)}, "
+            f"experts, weights, {self.count(n)});",
+            f"  SortByExpert<{a['count']}>(team, experts, places, starts, slots);",
+            f"  GatherSlots<{k}>(team, (const uint8_t*){self.buffer(source)}, {row_in}, places, {at['gathered']}, slots);",
+            *self._expert_products(n, 0, 2 * hidden, a["width"], at["gathered"], row_in, at["hidden"], ld_hidden),
+            f"  GatedActivate<{_ACT[a['act']]}, {hidden}>(team, (float*){at['hidden']}, {ld_hidden}, (float*){at['hidden']}, {ld_hidden}, slots);",
+        ]
+        if format != "float32":
+            lines.append(
+                f"  {_QUANTIZE[format]}<{hidden}>(team, (float*){at['hidden']}, {ld_hidden}, ({_CTYPE[format]}*){quantised}, {row_hidden}, slots);"
+            )
+        lines += [
+            *self._expert_products(n, 1, a["width"], hidden, quantised, row_hidden, at["results"], ld_out),
+            f"  SumSlots<{k}, {a['width']}>(team, (float*){at['results']}, {ld_out}, places, weights, {self.buffer(n.out)}, "
+            f"{self.stride(n.out)}, {self.count(n)});",
+            "}",
+        ]
+        return "\n  ".join(lines)
+
+    def _expert_products(
+        self, n: Node, i: int, rows: int, columns: int, x: str, x_row: int, y: str, ldy: int
+    ) -> list[str]:
+        """Matrix i of each expert that has tokens, times its slots."""
+        format = n.attrs["format"]
+        return [
+            f"  for (int e = 0; e < {n.attrs['count']}; ++e) {{",
+            "    const int first = starts[e], count = starts[e + 1] - first;",
+            f"    if (count) {_LINEAR[format]}<{rows}, {columns}, false, false>(team, {self.param(n, i)} + "
+            f"(size_t)e * {packed_bytes(rows, columns, format)}, (const {_CTYPE[format]}*)({x} + (size_t)first * {x_row}), {x_row}, nullptr, nullptr, 0, "
+            f"(float*){y} + (size_t)first * {ldy}, {ldy}, count);",
+            "  }",
+        ]
+
+    def _scratch(self, n: Node) -> dict[str, str]:
+        """Pointers to the memory that the operation keeps while it runs, as bytes."""
+        offset, out = self.places[f"{n.out}.scratch"], {}
+        for name, n_bytes in expert_scratch(n.attrs).items():
+            out[name] = f"c.token_rows<uint8_t>({offset})"
+            offset += n_bytes
+        return out
 
     def _act(self, n: Node) -> str:
         x, y = self.rows_in_out(n, n.inputs[0])
@@ -202,6 +287,10 @@ class _Function:
     def _select_outputs(self, n: Node) -> str:
         x, y = self.rows_in_out(n, n.inputs[0])
         return f"GatherRows<{n.width}>(team, {x}, c.step.output_rows, {y}, {self.count(n)});"
+
+
+def _flag(value: bool) -> str:
+    return str(value).lower()
 
 
 def _step(graph: Graph) -> str:

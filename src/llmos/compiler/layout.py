@@ -13,7 +13,10 @@ _ALIGN = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One parameter. parts: the model's parameters stacked in it; format: float32, bf16, int8 (packed) or plain (float32 rows)."""
+    """One parameter. parts: the model's parameters stacked in it; format: float32, bf16, int8 (packed) or plain (float32 rows).
+
+    shape: (rows, columns), with the number of matrices before it where there is one for each expert.
+    """
 
     name: str
     parts: tuple[str, ...]
@@ -21,6 +24,10 @@ class Section:
     format: str
     offset: int
     n_bytes: int
+
+    @property
+    def n_matrices(self) -> int:
+        return self.shape[0] if len(self.shape) == 3 and self.format != "plain" else 1
 
 
 def layout(graph: Graph) -> list[Section]:
@@ -43,8 +50,8 @@ def layout(graph: Graph) -> list[Section]:
 def _section_bytes(shape: tuple[int, ...], format: str) -> int:
     if format == "plain":
         return 4 * math.prod(shape)
-    rows, columns = shape
-    return packed_bytes(rows, columns, format)
+    *copies, rows, columns = shape
+    return math.prod(copies) * packed_bytes(rows, columns, format)
 
 
 def _instances(graph: Graph):
@@ -55,4 +62,8 @@ def _instances(graph: Graph):
 
 
 def _is_matrix(block: Block, name: str) -> bool:
-    return any(node.op in ("linear", "add_linear", "embed") and node.params[0] == name for node in block.nodes)
+    return any(
+        (node.op in ("linear", "add_linear", "embed") and node.params[0] == name)
+        or (node.op == "experts" and name in node.params)
+        for node in block.nodes
+    )

@@ -32,6 +32,7 @@ class _Recorder:
         self.layers: list[list[Node]] = []
         self.epilogue: list[Node] = []
         self.open, self.prefix = self.prologue, ""
+        self.fused: dict[str, dict[str, tuple[str, ...]]] = {}  # prefix -> parameter made of others -> those
 
     def layer(self, index, block, x):
         self.open, self.prefix = [], f"layer.{index}."
@@ -56,11 +57,18 @@ class _Recorder:
         rows, columns = self.shapes[w]
         return self._node("linear", (x,), x.rows, rows, (w, b) if b else (w,), **{"in": columns})
 
+    def softcap(self, x, cap):
+        return self._node("softcap", (x,), x.rows, x.width, cap=cap)
+
     def rms_norm(self, x, scale, eps):
-        return self._node("rms_norm", (x,), x.rows, x.width, (scale,), eps=eps)
+        return self._norm("rms_norm", x, (scale,), eps)
 
     def layer_norm(self, x, scale, bias, eps):
-        return self._node("layer_norm", (x,), x.rows, x.width, (scale, bias), eps=eps)
+        return self._norm("layer_norm", x, (scale, bias) if bias else (scale,), eps)
+
+    def _norm(self, op, x, params, eps):
+        attrs = {"eps": eps} | ({"heads": x.heads} if x.heads else {})
+        return self._node(op, (x,), x.rows, x.width, params, heads=x.heads, attrs=attrs)
 
     def split_heads(self, x, n):
         return _Value(x.name, x.rows, x.width, n)
@@ -69,12 +77,26 @@ class _Recorder:
         return _Value(x.name, x.rows, x.width)
 
     def rope(self, x, positions, rope):
-        attrs = {"heads": x.heads, "rope": asdict(rope)}
+        head_dim = x.width // x.heads
+        before = self.spec.ropes[: self.spec.ropes.index((rope, head_dim))]
+        attrs = {"heads": x.heads, "rope": asdict(rope), "rotated": rope.rotated or head_dim}
+        attrs["table"] = sum(other.rotated or size for other, size in before)
         return self._node("rope", (x,), x.rows, x.width, heads=x.heads, attrs=attrs)
 
-    def attention(self, q, k, v, positions, layer):
-        attrs = {"heads": q.heads, "kv_heads": k.heads, "head_dim": q.width // q.heads}
+    def attention(self, q, k, v, positions, a):
+        attrs = {"heads": a.heads, "kv_heads": a.kv_heads, "head_dim": a.head_dim, "scale": a.score_scale}
+        attrs |= {"window": a.window, "softcap": a.softcap}
         return self._node("attention", (q, k, v), q.rows, q.width, heads=q.heads, attrs=attrs)
+
+    def experts(self, x, scores, gates, ups, downs, m):
+        gate_up = tuple(name for pair in zip(gates, ups, strict=True) for name in pair)
+        fused = {"experts.gate_up": gate_up, "experts.down": tuple(downs)}
+        self.fused[self.prefix] = {
+            name: tuple(part.removeprefix(self.prefix) for part in parts) for name, parts in fused.items()
+        }
+        self.shapes[self.prefix + "experts.gate_up"] = (m.count, 2 * m.hidden, x.width)
+        self.shapes[self.prefix + "experts.down"] = (m.count, x.width, m.hidden)
+        return self._node("experts", (x, scores), x.rows, x.width, tuple(fused), attrs=asdict(m) | {"width": x.width})
 
     def act(self, x, kind):
         return self._node("act", (x,), x.rows, x.width, kind=kind)
@@ -105,7 +127,7 @@ def trace(spec: Spec) -> Graph:
     kinds: dict[str, Block] = {}
     layers = []
     for i, nodes in enumerate(recorder.layers):
-        block = _block(nodes, recorder.shapes, f"layer.{i}.")
+        block = _block(nodes, recorder.shapes, f"layer.{i}.", recorder.fused.get(f"layer.{i}."))
         key = repr(block)
         kinds.setdefault(key, block)
         layers.append(list(kinds).index(key))
@@ -120,6 +142,8 @@ def trace(spec: Spec) -> Graph:
     return graph
 
 
-def _block(nodes: list[Node], shapes_of: dict, prefix: str) -> Block:
+def _block(nodes: list[Node], shapes_of: dict, prefix: str, fused: dict[str, tuple[str, ...]] | None = None) -> Block:
     used = [name for node in nodes for name in node.params]
-    return Block(nodes=tuple(nodes), shapes={name: shapes_of[prefix + name] for name in dict.fromkeys(used)})
+    return Block(
+        nodes=tuple(nodes), shapes={name: shapes_of[prefix + name] for name in dict.fromkeys(used)}, fused=fused or {}
+    )

@@ -4,9 +4,21 @@ from llmos.models.catalogue import CATALOGUE, DEFAULT_MODEL, Entry, lookup
 from llmos.models.forward import forward
 from llmos.models.registry import FAMILIES, sources, spec_from_config
 from llmos.models.rope import inverse_frequencies
-from llmos.models.shapes import parameter_count, shapes
+from llmos.models.shapes import layer_shapes, parameter_count, shapes
 from llmos.models.source import Source
-from llmos.models.spec import Attention, Layer, Llama3Scaling, Mlp, Norm, Rope, Spec
+from llmos.models.spec import (
+    Attention,
+    Experts,
+    HeadNorm,
+    Layer,
+    Llama3Scaling,
+    LongFactors,
+    Mlp,
+    Norm,
+    Rope,
+    Spec,
+    Yarn,
+)
 
 __all__ = [
     "CATALOGUE",
@@ -14,15 +26,20 @@ __all__ = [
     "FAMILIES",
     "Attention",
     "Entry",
+    "Experts",
+    "HeadNorm",
     "Layer",
     "Llama3Scaling",
+    "LongFactors",
     "Mlp",
     "Norm",
     "Rope",
     "Source",
     "Spec",
+    "Yarn",
     "forward",
     "inverse_frequencies",
+    "layer_shapes",
     "lookup",
     "parameter_count",
     "shapes",

@@ -36,6 +36,19 @@ class Fields:
             raise UserError(f"{self.where}: {name} must be a finite number, not {reprlib.repr(raw)}")
         return float(raw)
 
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """A list of finite numbers."""
+        values = self._get(name, (list,), _MISSING)
+        return tuple(Fields({name: value}, self.where).number(name) for value in values)
+
+    def texts(self, name: str, default: Any = _MISSING) -> list[str]:
+        """A list of texts."""
+        values = self._get(name, (list,), default)
+        for value in values:
+            if not isinstance(value, str):
+                raise UserError(f"{self.where}: {name} must hold texts, not {reprlib.repr(value)}")
+        return list(values)
+
     def flag(self, name: str, default: Any = _MISSING) -> bool:
         return self._get(name, (bool,), default)
 

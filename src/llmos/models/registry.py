@@ -1,19 +1,31 @@
 """Families by the `model_type` of a Hugging Face config.json, and the way from a config to a spec."""
 
+import importlib
+import pkgutil
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
 from llmos.core.errors import UserError
-from llmos.models.families import gpt2, llama
+from llmos.models import families
 from llmos.models.fields import Fields
 from llmos.models.shapes import shapes
 from llmos.models.source import Source
 from llmos.models.spec import Spec
 
-__all__ = ["FAMILIES", "sources", "spec_from_config"]
+__all__ = ["FAMILIES", "find_families", "sources", "spec_from_config"]
 
-FAMILIES: dict[str, ModuleType] = {module.MODEL_TYPE: module for module in (gpt2, llama)}
+
+def find_families(package: ModuleType) -> dict[str, ModuleType]:
+    """The families of a package: every module of it that names a MODEL_TYPE."""
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    modules = [importlib.import_module(f"{package.__name__}.{name}") for name in names]
+    return {module.MODEL_TYPE: module for module in modules if hasattr(module, "MODEL_TYPE")}
+
+
+FAMILIES: dict[str, ModuleType] = find_families(families)
 
 # Fields that no family's mathematics depends on: names, token ids, bookkeeping of transformers.
 _NEUTRAL = frozenset(
@@ -48,22 +60,31 @@ def spec_from_config(raw: Mapping[str, Any]) -> Spec:
         )
     family = FAMILIES.get(model_type)
     if family is None:
-        raise UserError(f"model family {model_type!r} is not supported; LLMOS knows {', '.join(sorted(FAMILIES))}")
+        raise UserError(
+            f"model family {model_type!r} is not supported; LLMOS knows {', '.join(sorted(FAMILIES))}; "
+            "to add one, write its file in llmos/models/families (CONTRIBUTING.md, A new family)"
+        )
     fields = Fields(raw)
     spec = family.spec(fields)
     fields.refuse_unread(_NEUTRAL | family.IGNORED, model_type)
     return spec
 
 
+_NUMBERED = re.compile(r"(?:^|(?<=\.))(layer|expert)\.(\d+)\.")
+_PLACES = {"layer": "{i}", "expert": "{e}"}
+
+
 def sources(spec: Spec) -> dict[str, Source]:
-    """Where each parameter of the spec lies in its family's checkpoints, with layer numbers filled in (no prefix)."""
+    """Where each parameter of the spec lies in its family's checkpoints, with numbers filled in (no prefix)."""
     table = FAMILIES[spec.family].WEIGHTS
-    out = {}
-    for name in shapes(spec):
-        pattern, index = name, None
-        if name.startswith("layer."):
-            _, index, rest = name.split(".", 2)
-            pattern = f"layer.{{i}}.{rest}"
-        source = table[pattern]
-        out[name] = Source(source.name.replace("{i}", str(index)), source.transpose, source.among)
-    return out
+    return {name: _source(table, spec, name) for name in shapes(spec)}
+
+
+def _source(table: Mapping[str, Source], spec: Spec, name: str) -> Source:
+    numbers = dict(_NUMBERED.findall(name))
+    source = table[_NUMBERED.sub(lambda found: f"{found[1]}.{_PLACES[found[1]]}.", name)]
+    tensor = source.name
+    for kind, number in numbers.items():
+        tensor = tensor.replace(_PLACES[kind], number)
+    groups = spec.layers[int(numbers["layer"])].attention.kv_heads if source.by_group else 1
+    return replace(source, name=tensor, groups=groups)

@@ -2,38 +2,39 @@
 
 import math
 
-from llmos.models.spec import Layer, Norm, Spec
+from llmos.models.spec import Attention, Experts, Layer, Mlp, Norm, Spec
 
-__all__ = ["parameter_count", "shapes"]
+__all__ = ["layer_shapes", "parameter_count", "shapes"]
+
+Shapes = dict[str, tuple[int, ...]]
 
 
-def shapes(spec: Spec) -> dict[str, tuple[int, ...]]:
+def shapes(spec: Spec) -> Shapes:
     """Parameter name -> shape, in the order of use. Linear weights are (out, in)."""
-    out: dict[str, tuple[int, ...]] = {"embed": (spec.vocab, spec.width)}
+    embed_width = spec.embed_width or spec.width
+    out: Shapes = {"embed": (spec.vocab, embed_width)}
+    if spec.embed_width is not None:
+        out["embed_in"] = (spec.width, embed_width)
     if spec.learned_positions:
         out["position"] = (spec.context, spec.width)
+    out |= _norm("embed_norm", spec.embed_norm, spec.width)
     for i, layer in enumerate(spec.layers):
         out |= {f"layer.{i}.{name}": shape for name, shape in layer_shapes(layer, spec.width).items()}
     out |= _norm("norm", spec.norm, spec.width)
+    if spec.embed_width is not None:
+        out["embed_out"] = (embed_width, spec.width)
     if not spec.tied:
-        out["head"] = (spec.vocab, spec.width)
-    return out
+        out["head"] = (spec.vocab, embed_width)
+    return out | ({"head.bias": (spec.vocab,)} if spec.head_bias else {})
 
 
-def layer_shapes(layer: Layer, width: int) -> dict[str, tuple[int, ...]]:
+def layer_shapes(layer: Layer, width: int) -> Shapes:
     """The parameters of one layer, without the `layer.{i}.` in front."""
-    a, m = layer.attention, layer.mlp
-    out = _norm("norm1", layer.norm, width)
-    out |= _linear("q", a.heads * a.head_dim, width, a.qkv_bias)
-    out |= _linear("k", a.kv_heads * a.head_dim, width, a.qkv_bias)
-    out |= _linear("v", a.kv_heads * a.head_dim, width, a.qkv_bias)
-    out |= _linear("o", width, a.heads * a.head_dim, a.out_bias)
-    out |= _norm("norm2", layer.norm, width)
-    if m.gated:
-        out |= _linear("gate", m.hidden, width, m.bias)
-    out |= _linear("up", m.hidden, width, m.bias)
-    out |= _linear("down", width, m.hidden, m.bias)
-    return out
+    out: Shapes = {}
+    for name in layer.norm_names:
+        out |= _norm(name, layer.norm, width)
+    out |= _attention(layer.attention, width)
+    return out | (_experts(layer.mlp, width) if isinstance(layer.mlp, Experts) else _mlp(layer.mlp, width))
 
 
 def parameter_count(spec: Spec) -> int:
@@ -41,10 +42,40 @@ def parameter_count(spec: Spec) -> int:
     return sum(math.prod(shape) for shape in shapes(spec).values())
 
 
-def _norm(name: str, norm: Norm, width: int) -> dict[str, tuple[int, ...]]:
-    out: dict[str, tuple[int, ...]] = {name: (width,)}
-    return out | {name + ".bias": (width,)} if norm.kind == "layer" else out
+def _attention(a: Attention, width: int) -> Shapes:
+    queries, keys = a.heads * a.head_dim, a.kv_heads * a.head_dim
+    out = _linear("q", queries, width, a.qkv_bias)
+    out |= _linear("k", keys, width, a.qkv_bias)
+    out |= _linear("v", keys, width, a.qkv_bias)
+    if a.qk_norm is not None:
+        over = a.qk_norm.over
+        for name, heads in (("q_norm", a.heads), ("k_norm", a.kv_heads)):
+            of = {"head": (a.head_dim,), "own": (heads, a.head_dim), "width": (heads * a.head_dim,)}
+            out[name] = of[over]
+    return out | _linear("o", width, queries, a.out_bias)
 
 
-def _linear(name: str, rows: int, columns: int, bias: bool) -> dict[str, tuple[int, ...]]:
-    return {name: (rows, columns)} | ({name + ".bias": (rows,)} if bias else {})
+def _mlp(m: Mlp, width: int) -> Shapes:
+    out = _linear("gate", m.hidden, width, m.bias) if m.gated else {}
+    out |= _linear("up", m.hidden, width, m.bias)
+    return out | _linear("down", width, m.hidden, m.bias)
+
+
+def _experts(m: Experts, width: int) -> Shapes:
+    out: Shapes = {"router": (m.count, width)}
+    for e in range(m.count):
+        out |= {f"expert.{e}.gate": (m.hidden, width), f"expert.{e}.up": (m.hidden, width)}
+        out[f"expert.{e}.down"] = (width, m.hidden)
+    return out
+
+
+def _norm(name: str, norm: Norm | None, width: int) -> Shapes:
+    if norm is None:
+        return {}
+    out: Shapes = {name: (width,)}
+    return out | {name + ".bias": (width,)} if norm.has_bias else out
+
+
+def _linear(name: str, rows: int, columns: int, bias: bool) -> Shapes:
+    out: Shapes = {name: (rows, columns)}
+    return out | ({name + ".bias": (rows,)} if bias else {})

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from llmos.models import Rope, inverse_frequencies
+from llmos.models import Attention, Experts, Rope, inverse_frequencies
 
 __all__ = ["NumpyOps"]
 
@@ -16,11 +16,12 @@ __all__ = ["NumpyOps"]
 class NumpyOps:
     """The operations for one sequence whose tokens attend to those of smaller or equal position.
 
-    outputs: the token rows whose scores are wanted; None for all.
+    outputs: the token rows whose scores are wanted, None for all; context: positions that the model is used with, where its
+    rope depends on them.
     """
 
-    def __init__(self, outputs: Sequence[int] | None = None):
-        self.outputs = outputs
+    def __init__(self, outputs: Sequence[int] | None = None, context: int | None = None):
+        self.outputs, self.context = outputs, context
 
     def layer(self, index, block, x):
         return block(x)
@@ -43,7 +44,11 @@ class NumpyOps:
 
     def layer_norm(self, x, scale, bias, eps):
         centred = x - x.mean(-1, keepdims=True)
-        return centred / np.sqrt((centred * centred).mean(-1, keepdims=True) + eps) * scale + bias
+        y = centred / np.sqrt((centred * centred).mean(-1, keepdims=True) + eps) * scale
+        return y if bias is None else y + bias
+
+    def softcap(self, x, cap):
+        return cap * np.tanh(x / cap)
 
     def split_heads(self, x, n):
         return x.reshape(*x.shape[:-1], n, -1)
@@ -52,20 +57,38 @@ class NumpyOps:
         return x.reshape(*x.shape[:-2], -1)
 
     def rope(self, x, positions, rope: Rope):
-        half = x.shape[-1] // 2
-        angle = np.asarray(positions)[..., None, None] * np.array(inverse_frequencies(rope, x.shape[-1]))
-        c, s = np.cos(angle).astype(x.dtype), np.sin(angle).astype(x.dtype)
-        a, b = x[..., :half], x[..., half:]
-        return np.concatenate([a * c - b * s, b * c + a * s], -1)
+        frequencies = np.array(inverse_frequencies(rope, x.shape[-1], self.context))
+        half = len(frequencies)
+        angle = np.asarray(positions)[..., None, None] * frequencies
+        c, s = ((f(angle) * rope.magnitude).astype(x.dtype) for f in (np.cos, np.sin))
+        a, b = x[..., :half], x[..., half : 2 * half]
+        return np.concatenate([a * c - b * s, b * c + a * s, x[..., 2 * half :]], -1)
 
-    def attention(self, q, k, v, positions, layer):
+    def attention(self, q, k, v, positions, a: Attention):
         group = q.shape[-2] // k.shape[-2]
         k, v = (np.repeat(t, group, -2).swapaxes(-2, -3) for t in (k, v))
-        scores = q.swapaxes(-2, -3) @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])
+        scores = q.swapaxes(-2, -3) @ k.swapaxes(-1, -2) * a.score_scale
+        if a.softcap is not None:
+            scores = self.softcap(scores, a.softcap)
         positions = np.asarray(positions)
-        scores = np.where(positions[..., None, :] <= positions[..., :, None], scores, -np.inf)
+        behind = positions[..., :, None] - positions[..., None, :]
+        scores = np.where((behind >= 0) & (behind < (a.window or np.inf)), scores, -np.inf)
         p = np.exp(scores - scores.max(-1, keepdims=True))
         return (p / p.sum(-1, keepdims=True) @ v).swapaxes(-2, -3)
+
+    def experts(self, x, scores, gates, ups, downs, m: Experts):
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        weights /= weights.sum(-1, keepdims=True)
+        chosen = np.argsort(-scores, -1, kind="stable")[:, : m.per_token]
+        kept = np.take_along_axis(weights, chosen, -1)
+        if m.normalised:
+            kept /= kept.sum(-1, keepdims=True)
+        out = np.zeros_like(x)
+        for t, rank in np.ndindex(chosen.shape):
+            e = chosen[t, rank]
+            hidden = self.act(gates[e] @ x[t], m.act) * (ups[e] @ x[t])
+            out[t] += kept[t, rank] * (downs[e] @ hidden)
+        return out
 
     def act(self, x, kind):
         return _ACTS[kind](x)

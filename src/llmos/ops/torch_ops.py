@@ -4,13 +4,14 @@ Leading batch axes may stand before T. Products run in the dtype that autocast c
 float32, since their errors would add up over the layers.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llmos.models import Rope, inverse_frequencies
+from llmos.models import Attention, Experts, Rope, inverse_frequencies
 
 __all__ = ["TorchOps"]
 
@@ -18,8 +19,12 @@ __all__ = ["TorchOps"]
 class TorchOps:
     """The operations for whole sequences: token t attends to tokens 0 to t of its own sequence.
 
-    Every output row is kept (`select_outputs` is the identity), as training needs them all.
+    Every output row is kept (`select_outputs` is the identity), as training needs them all. context: positions that the
+    model is used with, where its rope depends on them.
     """
+
+    def __init__(self, context: int | None = None):
+        self.context = context
 
     def layer(self, index: int, block: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return block(x)
@@ -40,8 +45,13 @@ class TorchOps:
         wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
         return wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps) * scale
 
-    def layer_norm(self, x: Tensor, scale: Tensor, bias: Tensor, eps: float) -> Tensor:
+    def layer_norm(self, x: Tensor, scale: Tensor, bias: Tensor | None, eps: float) -> Tensor:
+        if scale.ndim > 1:  # every head has a scale of its own
+            return F.layer_norm(x, (x.shape[-1],), None, None, eps) * scale
         return F.layer_norm(x, (x.shape[-1],), scale, bias, eps)
+
+    def softcap(self, x: Tensor, cap: float) -> Tensor:
+        return cap * torch.tanh(x / cap)
 
     def split_heads(self, x: Tensor, n: int) -> Tensor:
         return x.unflatten(-1, (n, -1))
@@ -52,25 +62,57 @@ class TorchOps:
     def rope(self, x: Tensor, positions: Tensor, rope: Rope) -> Tensor:
         """x: (..., T, n, d); positions: (T,) or (..., T)."""
         wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-        frequencies = torch.tensor(inverse_frequencies(rope, x.shape[-1]), dtype=wide, device=x.device)
+        frequencies = torch.tensor(inverse_frequencies(rope, x.shape[-1], self.context), dtype=wide, device=x.device)
+        half = len(frequencies)
         angle = torch.as_tensor(positions, device=x.device)[..., None, None] * frequencies
-        c, s = angle.cos(), angle.sin()
-        a, b = x.chunk(2, -1)
-        return torch.cat([a * c - b * s, b * c + a * s], -1).to(x.dtype)
+        c, s = angle.cos() * rope.magnitude, angle.sin() * rope.magnitude
+        a, b, rest = x.split((half, half, x.shape[-1] - 2 * half), -1)
+        return torch.cat([a * c - b * s, b * c + a * s, rest], -1).to(x.dtype)
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor, positions: Tensor, layer: int) -> Tensor:
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, positions: Tensor, a: Attention) -> Tensor:
         """q: (..., T, H, d); k, v: (..., T, K, d). Keys are repeated for their queries: torch's fast CPU path needs it."""
         group = q.shape[-2] // k.shape[-2]
         k, v = (t.repeat_interleave(group, -2).to(q.dtype) for t in (k, v))
         q, k, v = (t.transpose(-2, -3) for t in (q, k, v))
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        if a.softcap is not None:
+            scores = self.softcap(q @ k.transpose(-1, -2) * a.score_scale, a.softcap)
+            hidden = ~_seen(q.shape[-2], a.window, q.device)
+            out = scores.masked_fill(hidden, -math.inf).softmax(-1) @ v
+        elif a.window is not None and a.window < q.shape[-2]:
+            mask = _seen(q.shape[-2], a.window, q.device)
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=a.score_scale)
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=a.score_scale)
         return out.transpose(-2, -3)
+
+    def experts(
+        self, x: Tensor, scores: Tensor, gates: list[Tensor], ups: list[Tensor], downs: list[Tensor], m: Experts
+    ) -> Tensor:
+        """x: (..., T, D); scores: (..., T, E). Tokens are gathered by expert."""
+        rows, weights = x.flatten(0, -2), scores.flatten(0, -2).float().softmax(-1)
+        kept, chosen = weights.topk(m.per_token, -1)
+        if m.normalised:
+            kept = kept / kept.sum(-1, keepdim=True)
+        out = torch.zeros_like(rows)
+        for e in range(m.count):
+            token, rank = (chosen == e).nonzero(as_tuple=True)
+            here = rows[token]
+            hidden = self.act(F.linear(here, gates[e]), m.act) * F.linear(here, ups[e])
+            share = kept[token, rank, None].to(out.dtype)
+            out = out.index_add(0, token, (F.linear(hidden, downs[e]) * share).to(out.dtype))
+        return out.view(x.shape)
 
     def act(self, x: Tensor, kind: str) -> Tensor:
         return _ACTS[kind](x)
 
     def select_outputs(self, x: Tensor) -> Tensor:
         return x
+
+
+def _seen(length: int, window: int | None, device: torch.device) -> Tensor:
+    """(T, T) bool: which tokens a token attends to."""
+    behind = torch.arange(length, device=device)[:, None] - torch.arange(length, device=device)
+    return (behind >= 0) & (behind < (window or length))
 
 
 _ACTS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -25,6 +25,18 @@ class _Source(Protocol):
     @property
     def among(self) -> tuple[str, ...]: ...
 
+    @property
+    def by_group(self) -> bool: ...
+
+    @property
+    def groups(self) -> int: ...
+
+    @property
+    def skip(self) -> int: ...
+
+    @property
+    def plus(self) -> float: ...
+
 
 class Parameters(Mapping[str, Tensor]):
     """Our parameter name -> tensor, read when asked for.
@@ -52,10 +64,12 @@ class Parameters(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         source = self._sources[name]
-        tensor = self.checkpoint.tensor(self._tensor_name(source))
-        data = tensor.data.T if source.transpose else tensor.data
-        start, stop = self._rows(name)
-        return Tensor(tensor.dtype, data[start:stop], tensor.where)
+        stored = [self.checkpoint.tensor(tensor) for tensor in self._tensor_names(name)]
+        dtype, data = stored[0].dtype, stored[0].data if len(stored) == 1 else np.stack([row.data for row in stored])
+        data = self._part(name, data.T if source.transpose else data)
+        if source.plus:
+            dtype, data = "float32", Tensor(dtype, data).float32() + np.float32(source.plus)
+        return Tensor(dtype, data, stored[0].where)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._shapes)
@@ -67,38 +81,55 @@ class Parameters(Mapping[str, Tensor]):
         plain = source.name in ("lm_head.weight",)
         return source.name if plain else self._prefix + source.name
 
-    def _rows(self, name: str) -> tuple[int, int]:
-        """Which rows of its (turned) tensor a parameter is."""
-        among = self._sources[name].among
-        rows = self._shapes[name][0]
-        if not among:
-            return 0, rows
+    def _tensor_names(self, name: str) -> list[str]:
+        """The tensors that hold a parameter: one, or one for each of its rows."""
+        tensor = self._tensor_name(self._sources[name])
+        if "{r}" not in tensor:
+            return [tensor]
+        return [tensor.replace("{r}", str(row)) for row in range(self._shapes[name][0])]
+
+    def _part(self, name: str, data: np.ndarray) -> np.ndarray:
+        """The rows of its (turned) tensor that a parameter is."""
+        source, rows = self._sources[name], self._shapes[name][0]
+        if not source.among:
+            return data[source.skip :]
+        groups = source.groups
+        start = sum(self._shapes[other][0] for other in self._before(name)) // groups
+        of_groups = data.reshape(groups, -1, *data.shape[1:])[:, start : start + rows // groups]
+        return of_groups[0] if groups == 1 else of_groups.reshape(rows, *data.shape[1:])
+
+    def _before(self, name: str) -> list[str]:
+        """The parameters that stand before this one in their tensor."""
+        stack = self._stack(name)
+        return stack[: stack.index(name)]
+
+    def _stack(self, name: str) -> list[str]:
+        """The parameters that share a tensor, in order: all of them matrices or all biases."""
         suffix = ".bias" if name.endswith(".bias") else ""
-        base, _, mine = name.removesuffix(suffix).rpartition(".")
-        before = among[: among.index(mine)]
-        start = sum(self._shapes[f"{base}.{other}{suffix}"][0] for other in before)
-        return start, start + rows
+        base = name.removesuffix(suffix).rpartition(".")[0]
+        return [f"{base}.{part}{suffix}" for part in self._sources[name].among]
 
     def _expected(self, name: str) -> tuple[int, ...]:
-        """Shape of the tensor as stored."""
-        source, shape = self._sources[name], self._shapes[name]
+        """Shape of the tensor, or of each of its tensors, as stored."""
+        source, (rows, *columns) = self._sources[name], self._shapes[name]
+        if "{r}" in source.name:
+            return tuple(columns)
         if source.among:
-            suffix = ".bias" if name.endswith(".bias") else ""
-            base = name.removesuffix(suffix).rpartition(".")[0]
-            shape = (sum(self._shapes[f"{base}.{part}{suffix}"][0] for part in source.among), *shape[1:])
+            rows = sum(self._shapes[part][0] for part in self._stack(name))
+        shape = (rows + source.skip, *columns)
         return shape[::-1] if source.transpose else shape
 
     def _check(self, names: set[str], unused: tuple[str, ...], tied: bool) -> None:
         problems, used = [], set()
         for name in self._shapes:
-            tensor = self._tensor_name(self._sources[name])
-            used.add(tensor)
-            if tensor not in names:
-                problems.append(f"missing {tensor}")
-                continue
-            shape, wanted = self.checkpoint.tensor(tensor).shape, self._expected(name)
-            if shape != wanted:
-                problems.append(f"{tensor} has shape {list(shape)}, the config asks for {list(wanted)}")
+            for tensor in self._tensor_names(name):
+                used.add(tensor)
+                if tensor not in names:
+                    problems.append(f"missing {tensor}")
+                    continue
+                shape, wanted = self.checkpoint.tensor(tensor).shape, self._expected(name)
+                if shape != wanted:
+                    problems.append(f"{tensor} has shape {list(shape)}, the config asks for {list(wanted)}")
         extra = sorted(n for n in names - used if not any(re.fullmatch(pattern, n) for pattern in unused))
         if tied and "lm_head.weight" in extra:
             extra.remove("lm_head.weight")
@@ -121,7 +152,7 @@ class Parameters(Mapping[str, Tensor]):
         )
 
     def _precision(self) -> str:
-        kinds = {self.checkpoint.tensor(self._tensor_name(self._sources[n])).dtype for n in self._shapes}
+        kinds = {self.checkpoint.tensor(self._tensor_names(n)[0]).dtype for n in self._shapes}
         strange = kinds - _WIDTH.keys()
         if strange:
             raise FormatError(
@@ -129,8 +160,6 @@ class Parameters(Mapping[str, Tensor]):
                 f"weights of type {', '.join(sorted(strange))} are not supported; known: {', '.join(_WIDTH)}",
             )
         matrices = {
-            self.checkpoint.tensor(self._tensor_name(self._sources[n])).dtype
-            for n, s in self._shapes.items()
-            if len(s) == 2
+            self.checkpoint.tensor(self._tensor_names(n)[0]).dtype for n, s in self._shapes.items() if len(s) == 2
         }
         return max(matrices, key=_WIDTH.__getitem__)

@@ -9,7 +9,7 @@ __all__ = ["choose_formats"]
 
 
 def choose_formats(graph: Graph) -> Graph:
-    """Annotates linear and embed nodes with `format`; for bf16 and int8 inserts quantize nodes, one per value."""
+    """Annotates linear, experts and embed nodes with `format`; for bf16 and int8 inserts quantize nodes, one per value."""
     weights = graph.facts["weights"]
     return graph.map_blocks(lambda block: _format(block, weights))
 
@@ -18,11 +18,11 @@ def _format(block: Block, weights: str) -> Block:
     nodes: list[Node] = []
     quantized: dict[str, str] = {}
     for node in block.nodes:
-        if node.op in ("linear", "add_linear"):
+        if node.op in ("linear", "add_linear", "experts"):
             value = node.inputs[0]
             if weights != "float32" and value not in quantized:
                 quantized[value] = f"{value}.q"
-                width = node.attrs["in"]
+                width = block.shapes[node.params[0]][-1]
                 nodes.append(
                     Node(
                         op="quantize", out=quantized[value], inputs=(value,), rows=node.rows, width=width, dtype=weights

@@ -1,4 +1,4 @@
-"""Queries, keys and values come from one product, and rope, storing and attending follow on its rows.
+"""Queries, keys and values come from one product; norms of heads, rope, storing and attending follow on its rows.
 
 One pass over the weights instead of three, and one buffer whose rows hold [q | k | v].
 """
@@ -13,7 +13,7 @@ __all__ = ["fuse_qkv", "stack_linears"]
 
 
 def fuse_qkv(graph: Graph) -> Graph:
-    """linear q, k, v of one value; rope of q and k; attention -> linear qkv; append_attend."""
+    """linear q, k, v of one value; norms and rope of q and k; attention -> linear qkv; append_attend."""
     return graph.map_blocks(_fuse)
 
 
@@ -21,20 +21,20 @@ def _fuse(block: Block) -> Block:
     attend = next((node for node in block.nodes if node.op == "attention"), None)
     if attend is None:
         return block
-    rope: dict[str, Any] = {}
-    linears: list[Node] = []
-    for value in attend.inputs:
-        node = definition(block, value)
-        if node and node.op == "rope":
-            rope = node.attrs["rope"]
-            node = definition(block, node.inputs[0])
-        assert node and node.op == "linear", f"{value} comes from no product"
-        linears.append(node)
+    chains = [_chain(block, value) for value in attend.inputs]
+    linears = [chain["linear"] for chain in chains]
     assert all(n.inputs == linears[0].inputs for n in linears), "q, k and v must read one value"
     qkv, shapes, fused = stack_linears(block, linears, "qkv")
-    heads = attend.attrs
-    joined = replace(attend, op="append_attend", inputs=(qkv.out,), attrs={**heads, "rope": rope or None})
-    gone = {n.out for n in linears} | {n.out for n in block.nodes if n.op == "rope"}
+    rope, norm = chains[0].get("rope"), chains[0].get("norm")
+    attrs: dict[str, Any] = {**attend.attrs, "rope": None, "norm": None}
+    if rope:
+        attrs |= {name: rope.attrs[name] for name in ("rope", "rotated", "table")}
+    if norm:
+        own = len(block.shapes[norm.params[0]]) == 2
+        attrs["norm"] = {"op": norm.op, "over": _over(norm, own), "eps": norm.attrs["eps"]}
+    scales = tuple(chain["norm"].params[0] for chain in chains[:2]) if norm else ()
+    joined = replace(attend, op="append_attend", inputs=(qkv.out,), params=scales, attrs=attrs)
+    gone = {node.out for chain in chains for node in chain.values()}
     nodes = []
     for node in block.nodes:
         if node is linears[0]:
@@ -44,6 +44,27 @@ def _fuse(block: Block) -> Block:
         elif node.out not in gone:
             nodes.append(node)
     return rebuild(block, nodes, shapes=shapes, fused=fused)
+
+
+def _chain(block: Block, value: str) -> dict[str, Node]:
+    """The nodes that make an operand of attention: linear, then a norm and a rope where there are some."""
+    out: dict[str, Node] = {}
+    while "linear" not in out:
+        node = definition(block, value)
+        assert node and node.op in _LINKS, f"{value} comes from no product"
+        out[_LINKS[node.op]] = node
+        value = node.inputs[0]
+    return out
+
+
+_LINKS = {"rope": "rope", "rms_norm": "norm", "layer_norm": "norm", "linear": "linear"}
+
+
+def _over(norm: Node, own: bool) -> str:
+    """As `HeadNorm.over`."""
+    if "heads" not in norm.attrs:
+        return "width"
+    return "own" if own else "head"
 
 
 def stack_linears(block: Block, linears: list[Node], name: str) -> tuple[Node, dict, dict]:

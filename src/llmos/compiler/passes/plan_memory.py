@@ -1,16 +1,20 @@
 """Places every value in one workspace: first fit over lifetimes, in bytes per row, so that no size need be known.
 
 Slot 0 of the token region is the residual stream `%x`, read and left there by every block. A value whose operand dies with
-it takes the operand's place where the operation works in place. Rows are padded to 64 bytes.
+it takes the operand's place where the operation works in place. Rows are padded to 64 bytes. The mixture of experts has memory of its
+own while it runs.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from llmos.compiler.graph import Block, Graph, Node
 
-__all__ = ["plan_memory", "row_bytes"]
+__all__ = ["expert_scratch", "plan_memory", "row_bytes"]
 
-_IN_PLACE = {"add": 0, "scale": 0, "act": 0, "add_linear": 1}  # operation -> operand whose place the result may take
+# operation -> operand whose place the result may take
+_IN_PLACE = {"add": 0, "scale": 0, "softcap": 0, "act": 0, "rms_norm": 0, "layer_norm": 0, "add_linear": 1}
 
 
 @dataclass
@@ -60,6 +64,10 @@ def _place(block: Block, rows: str, start: int) -> tuple[dict[str, int], int]:
         else:
             slot = _taken_over(node, i, holder, last) or _first_fit(slots, i, start, row_bytes(node.dtype, node.width))
         slot.free_after = max(last.get(node.out, i), i)
+        if node.op == "experts":
+            offsets[f"{node.out}.scratch"] = _first_fit(
+                slots, i, start, sum(expert_scratch(node.attrs).values())
+            ).offset
         holder[node.out] = slot
         offsets[node.out] = slot.offset
     if streams:
@@ -67,6 +75,30 @@ def _place(block: Block, rows: str, start: int) -> tuple[dict[str, int], int]:
             f"the result of a block must end in the residual stream, not at {offsets}"
         )
     return offsets, max([start, *(slot.offset + slot.n_bytes for slot in slots)])
+
+
+def expert_scratch(attrs: Mapping[str, Any]) -> dict[str, int]:
+    """Bytes for each token of what the operation `experts` keeps, by name, in the order of places.
+
+    per_token slots of each: gathered inputs, gate and up, quantised hidden rows, outputs; besides them the choice.
+    """
+    k, format = attrs["per_token"], attrs["format"]
+    return {
+        "choice": _lines(12 * k),  # expert, weight, place of each slot
+        "starts": _lines(4 * (attrs["count"] + 1)),
+        "gathered": k * row_bytes(format, attrs["width"]),
+        "hidden": k * row_bytes("float32", _lanes(2 * attrs["hidden"])),
+        "quantised": k * row_bytes(format, attrs["hidden"]),
+        "results": k * row_bytes("float32", _lanes(attrs["width"])),
+    }
+
+
+def _lines(n_bytes: int) -> int:
+    return -(-n_bytes // 64) * 64
+
+
+def _lanes(width: int) -> int:
+    return -(-width // 16) * 16
 
 
 def _taken_over(node: Node, i: int, holder: dict[str, _Slot], last: dict[str, int]) -> _Slot | None:

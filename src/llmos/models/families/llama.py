@@ -1,9 +1,9 @@
 """Llama 1 to 3. Reference: transformers `modeling_llama.py`; papers arXiv:2302.13971, arXiv:2407.21783."""
 
-from llmos.core.errors import UserError
 from llmos.models.fields import Fields
+from llmos.models.rope_fields import rope_of
 from llmos.models.source import Source
-from llmos.models.spec import Attention, Layer, Llama3Scaling, Mlp, Norm, Rope, Spec
+from llmos.models.spec import Attention, Layer, Mlp, Norm, Spec
 
 MODEL_TYPE = "llama"
 ARCHITECTURE = "LlamaForCausalLM"
@@ -37,6 +37,7 @@ def spec(c: Fields) -> Spec:
     """The spec of a Llama config. What it leaves out is as in transformers' LlamaConfig; sizes must be there."""
     width, heads = c.integer("hidden_size"), c.integer("num_attention_heads")
     c.expect("rope_interleaved", False)
+    head_dim = c.integer("head_dim", width // heads)
     bias = c.flag("attention_bias", False)
     norm = Norm(kind="rms", eps=c.number("rms_norm_eps", 1e-6))
     layer = Layer(
@@ -44,10 +45,10 @@ def spec(c: Fields) -> Spec:
         attention=Attention(
             heads=heads,
             kv_heads=c.integer("num_key_value_heads", heads),
-            head_dim=c.integer("head_dim", width // heads),
+            head_dim=head_dim,
             qkv_bias=bias,
             out_bias=bias,
-            rope=rope(c),
+            rope=rope_of(c, head_dim),
         ),
         mlp=Mlp(
             hidden=c.integer("intermediate_size"),
@@ -69,42 +70,3 @@ def spec(c: Fields) -> Spec:
         norm=norm,
         tied=c.flag("tie_word_embeddings", False),
     )
-
-
-def rope(c: Fields) -> Rope:
-    """Rope as transformers 4 (rope_theta, rope_scaling) and 5 (rope_parameters) write it; both only where they agree."""
-    scaling, parameters = c.table("rope_scaling"), c.table("rope_parameters")
-    table = parameters or scaling
-    theta = c.number("rope_theta", table.number("rope_theta", 10000.0) if table else 10000.0)
-    if scaling and parameters and any(_today(parameters).get(k) != v for k, v in _today(scaling).items()):
-        raise UserError(
-            f"{c.where}: rope_scaling and rope_parameters say different things: remove the one that is wrong"
-        )
-    if table and table.number("rope_theta", theta) != theta:
-        raise UserError(f"{c.where}: rope_theta differs from that of {table.where}: remove the one that is wrong")
-    if table is None:
-        return Rope(theta=theta)
-    theta = table.number("rope_theta", theta)
-    kind = table.raw.get("rope_type", table.raw.get("type", "default"))
-    table.read |= {"rope_type", "type"}
-    if kind == "default":
-        out = Rope(theta=theta)
-    elif kind == "linear":
-        out = Rope(theta=theta, linear_factor=table.number("factor"))
-    elif kind == "llama3":
-        scaled = Llama3Scaling(
-            factor=table.number("factor"),
-            low_freq_factor=table.number("low_freq_factor"),
-            high_freq_factor=table.number("high_freq_factor"),
-            original_context=table.integer("original_max_position_embeddings"),
-        )
-        out = Rope(theta=theta, llama3=scaled)
-    else:
-        raise UserError(f"{table.where}: rope_type {kind!r} is not supported; understood: default, linear, llama3")
-    table.refuse_unread(frozenset(), "rope")
-    return out
-
-
-def _today(table: Fields) -> dict[str, object]:
-    """A rope table's fields under their names of today."""
-    return {"rope_type" if name == "type" else name: value for name, value in table.raw.items()}

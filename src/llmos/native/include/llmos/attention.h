@@ -71,27 +71,28 @@ constexpr uint64_t KvLayerBytes() {
   return kKvHeads * KvHead<d, kFormat>::kBytes;
 }
 
-// Rotates the pairs (i, i + d/2) of one head.
-template <int d>
+// Rotates the pairs (i, i + n/2) of the first n floats of a head.
+template <int n>
 LLMOS_INLINE void Rotate(float* x, const float* cosines, const float* sines) {
-  for (int i = 0; i < d / 2; ++i) {
-    const float a = x[i], b = x[i + d / 2];
+  for (int i = 0; i < n / 2; ++i) {
+    const float a = x[i], b = x[i + n / 2];
     x[i] = a * cosines[i] - b * sines[i];
-    x[i + d / 2] = b * cosines[i] + a * sines[i];
+    x[i + n / 2] = b * cosines[i] + a * sines[i];
   }
 }
 
-// Rows of qkv are [q heads | k heads | v heads]. Rotates queries and keys in place where kRope is 1 and stores keys and
-// values in their pages. A tile is one token.
-template <int H, int KV, int d, Kv kFormat, int kRope>
+// Rows of qkv are [q heads | k heads | v heads]. Rotates the first kRotated floats of queries and keys in place, by the tables
+// that start after kTable floats for each position, and stores keys and values in their pages. A tile is one token.
+template <int H, int KV, int d, Kv kFormat, int kRotated, int kTable>
 void RopeAppend(Team& team, float* qkv, int ld, const Call& c, uint64_t page_bytes, uint64_t layer) {
   team.RunTiles(c.n_tokens, [&](int t) {
     float* row = qkv + (size_t)t * ld;
     const int position = c.step.positions[t];
-    if (kRope) {
-      const float* cosines = c.model.rope + (size_t)position * (d / 2);
-      const float* sines = cosines + (size_t)c.model.context * (d / 2);
-      for (int h = 0; h < H + KV; ++h) Rotate<d>(row + h * d, cosines, sines);
+    if (kRotated) {
+      const float* table = c.model.rope + (size_t)c.model.context * kTable;
+      const float* cosines = table + (size_t)position * (kRotated / 2);
+      const float* sines = cosines + (size_t)c.model.context * (kRotated / 2);
+      for (int h = 0; h < H + KV; ++h) Rotate<kRotated>(row + h * d, cosines, sines);
     }
     uint8_t* page = c.page(t, position / kPage, page_bytes) + layer;
     for (int h = 0; h < KV; ++h) {
@@ -100,6 +101,13 @@ void RopeAppend(Team& team, float* qkv, int ld, const Call& c, uint64_t page_byt
     }
   });
 }
+
+// How scores are made and which of them count: a token sees itself and the window - 1 tokens before it (0: all of them);
+// scores are capped where the cap is not 0.
+struct Scores {
+  float scale, cap;
+  int window;
+};
 
 // What one query has seen so far: maximum, sum of exponentials, weighted values of a slice of the head. It lies on the stack,
 // which no model may overflow: a tile keeps at most kMostQueries of them, and a slice is at most kMostChunks vectors.
@@ -112,9 +120,10 @@ struct Softmax {
   F16 out[kChunks];
 };
 
-// One page for one query. `valid` positions of it count; the values from vector `first` of the head on, `chunks` vectors.
+// One page for one query. Positions `from` to `to` - 1 of it count; the values from vector `first` of the head on, `chunks`
+// vectors.
 template <int d, Kv kFormat>
-LLMOS_INLINE void AttendPage(const float* query, const KvHead<d, kFormat>& head, int valid, float scale, int first, int chunks,
+LLMOS_INLINE void AttendPage(const float* query, const KvHead<d, kFormat>& head, int from, int to, const Scores& how, int first, int chunks,
                              Softmax<d>& state) {
   F16 score[2] = {};
   for (int i = 0; i < d; ++i) {
@@ -123,9 +132,11 @@ LLMOS_INLINE void AttendPage(const float* query, const KvHead<d, kFormat>& head,
   }
   float values[kPage];
   for (int half = 0; half < 2; ++half) {
-    score[half] = score[half] * Set(scale);
+    score[half] = score[half] * Set(how.scale);
     if (kFormat == Kv::kI8) score[half] = score[half] * Load(head.key_scales() + half * kLanes);
-    for (int lane = valid - half * kLanes < 0 ? 0 : valid - half * kLanes; lane < kLanes; ++lane) score[half][lane] = -__builtin_inff();
+    if (how.cap != 0) score[half] = Set(how.cap) * Tanh(score[half] * Set(1.0f / how.cap));
+    for (int lane = to - half * kLanes < 0 ? 0 : to - half * kLanes; lane < kLanes; ++lane) score[half][lane] = -__builtin_inff();
+    for (int lane = 0; lane < from - half * kLanes && lane < kLanes; ++lane) score[half][lane] = -__builtin_inff();
   }
   const float peak = MaxLane(Max(score[0], score[1]));
   const float maximum = peak > state.maximum ? peak : state.maximum;
@@ -140,7 +151,7 @@ LLMOS_INLINE void AttendPage(const float* query, const KvHead<d, kFormat>& head,
   state.sum = state.sum * correction + Sum(weight[0] + weight[1]);
   state.maximum = maximum;
   for (int j = 0; j < chunks; ++j) state.out[j] = state.out[j] * Set(correction);
-  for (int p = 0; p < valid; ++p) {
+  for (int p = from; p < to; ++p) {
     const size_t row = (size_t)p * KvHead<d, kFormat>::kPadded + first * kLanes;
     for (int j = 0; j < chunks; ++j) state.out[j] = Fma(Set(values[p]), head.Read(head.values(), row + j * kLanes), state.out[j]);
   }
@@ -148,7 +159,7 @@ LLMOS_INLINE void AttendPage(const float* query, const KvHead<d, kFormat>& head,
 
 // `queries` heads of d floats that share a key/value head, of token t: a slice of their outputs.
 template <int d, Kv kFormat, int kQueries>
-LLMOS_INLINE void AttendSlice(const float* query, int queries, const Call& c, int t, uint64_t page_bytes, uint64_t offset, float scale,
+LLMOS_INLINE void AttendSlice(const float* query, int queries, const Call& c, int t, uint64_t page_bytes, uint64_t offset, const Scores& how,
                               int first, int chunks, float* out) {
   const int position = c.step.positions[t];
   Softmax<d> state[kQueries];
@@ -157,10 +168,12 @@ LLMOS_INLINE void AttendSlice(const float* query, int queries, const Call& c, in
     s.sum = 0;
     for (auto& chunk : s.out) chunk = Set(0);
   }
-  for (int p = 0; p <= position / kPage; ++p) {
+  const int oldest = how.window && position >= how.window ? position - how.window + 1 : 0;
+  for (int p = oldest / kPage; p <= position / kPage; ++p) {
     const KvHead<d, kFormat> head{c.page(t, p, page_bytes) + offset};
-    const int left = position + 1 - p * kPage, valid = left < kPage ? left : kPage;
-    for (int q = 0; q < queries; ++q) AttendPage<d, kFormat>(query + q * d, head, valid, scale, first, chunks, state[q]);
+    const int left = position + 1 - p * kPage, to = left < kPage ? left : kPage;
+    const int from = oldest > p * kPage ? oldest - p * kPage : 0;
+    for (int q = 0; q < queries; ++q) AttendPage<d, kFormat>(query + q * d, head, from, to, how, first, chunks, state[q]);
   }
   for (int q = 0; q < queries; ++q)
     for (int j = 0; j < chunks; ++j) {
@@ -172,7 +185,7 @@ LLMOS_INLINE void AttendSlice(const float* query, int queries, const Call& c, in
 // out rows are the heads side by side. A tile is one token and one key/value head with the queries that share it. Every slice
 // of a head that is larger than one computes the scores anew: such heads are rare, and the bytes are the same.
 template <int H, int KV, int d, Kv kFormat>
-void Attention(Team& team, const float* qkv, int ld, const Call& c, uint64_t page_bytes, uint64_t layer, float scale, float* out,
+void Attention(Team& team, const float* qkv, int ld, const Call& c, uint64_t page_bytes, uint64_t layer, const Scores how, float* out,
                int ldout) {
   constexpr int kQueries = H / KV, kTogether = kQueries < kMostQueries ? kQueries : kMostQueries;
   constexpr int kAll = Softmax<d>::kAll, kSlice = Softmax<d>::kChunks;
@@ -183,7 +196,7 @@ void Attention(Team& team, const float* qkv, int ld, const Call& c, uint64_t pag
       for (int first = 0; first < kAll; first += kSlice) {
         const int queries = kQueries % kTogether && (h + 1) * kQueries - q < kTogether ? (h + 1) * kQueries - q : kTogether;
         const int chunks = kAll % kSlice && kAll - first < kSlice ? kAll - first : kSlice;
-        AttendSlice<d, kFormat, kTogether>(qkv + (size_t)t * ld + (size_t)q * d, queries, c, t, page_bytes, offset, scale, first, chunks,
+        AttendSlice<d, kFormat, kTogether>(qkv + (size_t)t * ld + (size_t)q * d, queries, c, t, page_bytes, offset, how, first, chunks,
                                         out + (size_t)t * ldout + (size_t)q * d);
       }
   });

@@ -13,36 +13,54 @@ LLMOS_INLINE void EachLanes(float* y, F value) {
   }
 }
 
+// y = x / rms(x) * scale for one row; y may be x.
 template <int D>
-void RmsNorm(Team& team, const float* x, int ldx, const float* scale, float eps, float* y, int ldy, int rows) {
-  team.RunTiles(rows, [&](int row) {
-    const float* in = x + (size_t)row * ldx;
-    F16 squares = Set(0);
-    for (int i = 0; i < D; i += kLanes) {
-      const F16 v = LoadPart(in + i, D - i);
-      squares = Fma(v, v, squares);
-    }
-    const F16 inverse = Set(1.0f / __builtin_sqrtf(Sum(squares) / D + eps));
-    EachLanes<D>(y + (size_t)row * ldy, [&](int i, int n) { return LoadPart(in + i, n) * inverse * LoadPart(scale + i, n); });
+LLMOS_INLINE void RmsRow(const float* x, const float* scale, float eps, float* y) {
+  F16 squares = Set(0);
+  for (int i = 0; i < D; i += kLanes) {
+    const F16 v = LoadPart(x + i, D - i);
+    squares = Fma(v, v, squares);
+  }
+  const F16 inverse = Set(1.0f / __builtin_sqrtf(Sum(squares) / D + eps));
+  EachLanes<D>(y, [&](int i, int n) { return LoadPart(x + i, n) * inverse * LoadPart(scale + i, n); });
+}
+
+// y = (x - mean) / deviation * scale, plus bias where there is one; y may be x.
+template <int D, bool kBias>
+LLMOS_INLINE void LayerRow(const float* x, const float* scale, const float* bias, float eps, float* y) {
+  F16 sum = Set(0), squares = Set(0);
+  for (int i = 0; i < D; i += kLanes) sum = sum + LoadPart(x + i, D - i);
+  const float mean = Sum(sum) / D;
+  for (int i = 0; i < D; i += kLanes) {
+    F16 v = LoadPart(x + i, D - i) - Set(mean);
+    for (int lane = D - i; lane < kLanes; ++lane) v[lane] = 0;
+    squares = Fma(v, v, squares);
+  }
+  const F16 inverse = Set(1.0f / __builtin_sqrtf(Sum(squares) / D + eps));
+  EachLanes<D>(y, [&](int i, int n) {
+    const F16 v = (LoadPart(x + i, n) - Set(mean)) * inverse;
+    return kBias ? Fma(v, LoadPart(scale + i, n), LoadPart(bias + i, n)) : v * LoadPart(scale + i, n);
   });
 }
 
 template <int D>
+void RmsNorm(Team& team, const float* x, int ldx, const float* scale, float eps, float* y, int ldy, int rows) {
+  team.RunTiles(rows, [&](int row) { RmsRow<D>(x + (size_t)row * ldx, scale, eps, y + (size_t)row * ldy); });
+}
+
+template <int D, bool kBias>
 void LayerNorm(Team& team, const float* x, int ldx, const float* scale, const float* bias, float eps, float* y, int ldy, int rows) {
+  team.RunTiles(rows, [&](int row) { LayerRow<D, kBias>(x + (size_t)row * ldx, scale, bias, eps, y + (size_t)row * ldy); });
+}
+
+// Norms in place of H pieces of d floats, side by side in each row; the scale of piece h starts at h * kScaleStep.
+template <bool kRms, int H, int d, int kScaleStep>
+void HeadNorms(Team& team, float* x, int ldx, const float* scale, float eps, int rows) {
   team.RunTiles(rows, [&](int row) {
-    const float* in = x + (size_t)row * ldx;
-    F16 sum = Set(0), squares = Set(0);
-    for (int i = 0; i < D; i += kLanes) sum = sum + LoadPart(in + i, D - i);
-    const float mean = Sum(sum) / D;
-    for (int i = 0; i < D; i += kLanes) {
-      F16 v = LoadPart(in + i, D - i) - Set(mean);
-      for (int lane = D - i; lane < kLanes; ++lane) v[lane] = 0;
-      squares = Fma(v, v, squares);
+    for (int h = 0; h < H; ++h) {
+      float* piece = x + (size_t)row * ldx + h * d;
+      kRms ? RmsRow<d>(piece, scale + h * kScaleStep, eps, piece) : LayerRow<d, false>(piece, scale + h * kScaleStep, nullptr, eps, piece);
     }
-    const F16 inverse = Set(1.0f / __builtin_sqrtf(Sum(squares) / D + eps));
-    EachLanes<D>(y + (size_t)row * ldy, [&](int i, int n) {
-      return Fma((LoadPart(in + i, n) - Set(mean)) * inverse, LoadPart(scale + i, n), LoadPart(bias + i, n));
-    });
   });
 }
 
@@ -118,6 +136,14 @@ void Mul(Team& team, const float* a, int lda, const float* b, int ldb, float* y,
     EachLanes<D>(y + (size_t)row * ldy, [&](int i, int n) {
       return LoadPart(a + (size_t)row * lda + i, n) * LoadPart(b + (size_t)row * ldb + i, n);
     });
+  });
+}
+
+template <int D>
+void Softcap(Team& team, const float* x, int ldx, float cap, float* y, int ldy, int rows) {
+  const float inverse = 1.0f / cap;
+  team.RunTiles(rows, [&](int row) {
+    EachLanes<D>(y + (size_t)row * ldy, [&](int i, int n) { return Set(cap) * Tanh(LoadPart(x + (size_t)row * ldx + i, n) * Set(inverse)); });
   });
 }
 
