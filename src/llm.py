@@ -1,4 +1,7 @@
-"""LLMOS from Python: load a model, generate text, compile, train. The names are those of `llmos`, loaded when first used."""
+"""LLMOS from Python: load a model, generate text, plan, compile, train. The names are those of `llmos`, loaded when first used.
+
+One differs: `llmos.plan` is the package of formulas, so what is `plan` here is `plan_model` there.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +15,15 @@ if TYPE_CHECKING:
         LlmosError,
         Model,
         ModelNotice,
+        Plan,
         ResourceError,
         UserError,
         compile,  # noqa: A004
         load_model,
         train,
+    )
+    from llmos import (
+        plan_model as plan,
     )
 
 __all__ = [
@@ -25,19 +32,23 @@ __all__ = [
     "LlmosError",
     "Model",
     "ModelNotice",
+    "Plan",
     "ResourceError",
     "UserError",
     "__version__",
     "compile",
     "load_model",
+    "plan",
     "train",
 ]
+
+_THERE = {"plan": "plan_model"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(llmos, name)
+    value = globals()[name] = getattr(llmos, _THERE.get(name, name))
     return value
 
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llmos.api import Generation, Model, ModelNotice, load_model
+    from llmos.api import Generation, Model, ModelNotice, Plan, load_model, plan_model
     from llmos.api import compile_model as compile  # noqa: A004
     from llmos.core.errors import FormatError, LlmosError, ResourceError, UserError
     from llmos.trainer import train_file as train
@@ -20,10 +20,12 @@ _WHERE = {  # public name -> (module that defines it, its name there)
     "LlmosError": ("llmos.core.errors", "LlmosError"),
     "Model": ("llmos.api.model", "Model"),
     "ModelNotice": ("llmos.api.model", "ModelNotice"),
+    "Plan": ("llmos.api.plan", "Plan"),
     "ResourceError": ("llmos.core.errors", "ResourceError"),
     "UserError": ("llmos.core.errors", "UserError"),
     "compile": ("llmos.api.compile", "compile_model"),
     "load_model": ("llmos.api.model", "load_model"),
+    "plan_model": ("llmos.api.plan", "plan_model"),
     "train": ("llmos.trainer", "train_file"),
 }
 __all__ = [
@@ -32,11 +34,13 @@ __all__ = [
     "LlmosError",
     "Model",
     "ModelNotice",
+    "Plan",
     "ResourceError",
     "UserError",
     "__version__",
     "compile",
     "load_model",
+    "plan_model",
     "train",
 ]
 

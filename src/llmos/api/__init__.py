@@ -7,18 +7,31 @@ if TYPE_CHECKING:
     from llmos.api.compile import compile_model
     from llmos.api.generation import Generation
     from llmos.api.model import Model, ModelNotice, load_model
+    from llmos.api.plan import Plan, plan_model
     from llmos.api.roofs import Roofs, measure_roofs
 
 _WHERE = {
     "Generation": "llmos.api.generation",
     "Model": "llmos.api.model",
     "ModelNotice": "llmos.api.model",
+    "Plan": "llmos.api.plan",
     "Roofs": "llmos.api.roofs",
     "compile_model": "llmos.api.compile",
     "load_model": "llmos.api.model",
     "measure_roofs": "llmos.api.roofs",
+    "plan_model": "llmos.api.plan",
 }
-__all__ = ["Generation", "Model", "ModelNotice", "Roofs", "compile_model", "load_model", "measure_roofs"]
+__all__ = [
+    "Generation",
+    "Model",
+    "ModelNotice",
+    "Plan",
+    "Roofs",
+    "compile_model",
+    "load_model",
+    "measure_roofs",
+    "plan_model",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,15 +5,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from llmos.api.assemble import rope_bytes, weights_bytes
+from llmos.api.demand import Demand
 from llmos.api.sampling import settings_from
-from llmos.compiler import PAGE_TOKENS, Graph, page_bytes
 from llmos.core.errors import FormatError, ResourceError, UserError
-from llmos.core.units import format_bytes
-from llmos.hardware import memory
 from llmos.models import Spec
 
-__all__ = ["check_generation", "check_memory", "check_numbers", "chosen_context"]
+__all__ = ["check_count", "check_generation", "check_memory", "check_numbers", "chosen_context", "chosen_reach"]
 
 _MOST_LAYERS = 2000  # a spec holds one object for each; every other size is compared with the weights
 _MOST_POSITIONS = 2**31 - 1  # the step ABI counts them in 32 bits
@@ -30,6 +27,13 @@ def check_numbers(config: Mapping[str, Any], where: str | Path) -> None:
             raise FormatError(where, f"{name} is {value}; models of up to {_MOST_LAYERS} layers are read")
 
 
+def check_count(name: str, value: object) -> None:
+    """Raise UserError where a setting is given and is no whole number of at least 1."""
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if value is not None and not whole:
+        raise UserError(f"{name} is {value!r}; it must be a whole number of at least 1")
+
+
 def check_generation(generation: Mapping[str, Any], where: str | Path) -> None:
     """Raise FormatError for defaults of sampling that cannot be used, when the model is loaded and not when it first speaks."""
     check_numbers(generation, where)
@@ -43,7 +47,7 @@ def check_generation(generation: Mapping[str, Any], where: str | Path) -> None:
 
 def chosen_context(spec: Spec, wanted: int | None) -> int:
     """Positions to make room for: `wanted`, or by default the model's own up to 8192. Raises UserError beyond what it can."""
-    most = min(spec.context, _MOST_POSITIONS)
+    most = chosen_reach(spec)
     if wanted is None:
         return min(most, _DEFAULT_CONTEXT)
     if not 1 <= wanted <= most:
@@ -51,21 +55,15 @@ def chosen_context(spec: Spec, wanted: int | None) -> int:
     return wanted
 
 
-def check_memory(name: str, spec: Spec, graph: Graph, context: int) -> None:
-    """Raise ResourceError where weights, rope tables and the keys and values of one context exceed the free memory."""
-    weights, free = weights_bytes(graph), memory().available
-    one_page = page_bytes(graph) + rope_bytes(spec, PAGE_TOKENS)
-    need = -(-context // PAGE_TOKENS) * one_page
-    if weights + need <= free:
-        return
-    fits = max(0, free - weights) // one_page * PAGE_TOKENS
-    advice = (
-        f"lower context to {fits}" if fits else "choose a smaller weight format (weights='int8') or a smaller model"
-    )
-    raise ResourceError(
-        f"{name} needs {format_bytes(weights)} for weights and {format_bytes(need)} for a context of {context} tokens; "
-        f"{format_bytes(free)} is free: {advice}"
-    )
+def chosen_reach(spec: Spec) -> int:
+    """The largest context that the model can have."""
+    return min(spec.context, _MOST_POSITIONS)
+
+
+def check_memory(demand: Demand, free_bytes: int) -> None:
+    """Raise ResourceError where what loading needs exceeds the free memory, with the settings that would fit."""
+    if demand.needed() > free_bytes:
+        raise ResourceError(demand.refusal(free_bytes))
 
 
 def _integers(value: object, name: str = "") -> Iterator[tuple[str, int]]:

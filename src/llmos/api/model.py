@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard, Unpack
 
 from llmos.api.generation import Generation
+from llmos.api.limits import check_count
 from llmos.api.model_defaults import unapplied
 from llmos.api.overflow import newest_ids, newest_messages
 from llmos.api.prepare import Prepared, prepare
@@ -15,14 +16,12 @@ from llmos.api.prompts import Messages, Prompt, messages_of, token_ids
 from llmos.api.sampling import SettingKeywords, Settings, settings_from, takes_settings
 from llmos.core.env import environment
 from llmos.core.errors import UserError
-from llmos.hardware import memory, usable_cores
+from llmos.hardware import usable_cores
 from llmos.runtime import Engine, NativeExecutor, Process, Request
 from llmos.runtime.abi import PAGE_TOKENS
 from llmos.text import StopMatcher, Tokenizer, render_chat
 
 __all__ = ["Model", "ModelNotice", "load_model"]
-
-_SEQUENCES = 4  # how many full contexts the KV pool holds by default
 
 
 class ModelNotice(UserWarning):
@@ -34,6 +33,7 @@ def load_model(
     *,
     weights: str | None = None,
     context: int | None = None,
+    batch: int | None = None,
     threads: int | None = None,
     kv: str | None = None,
     progress: Callable[[str], None] | None = None,
@@ -42,21 +42,32 @@ def load_model(
 
     name_or_path: an embedded model (`llmos-mini`), a catalogue name (`gpt2`), a Hugging Face folder, a `.llm` bundle, a
     llama2.c `.bin`, or `organisation/name[@revision]` on the Hub. weights: float32, bf16 or int8; None keeps the checkpoint's
-    precision, nothing is quantised unasked. context: positions to make room for. threads: None uses every core that the
-    process may use. kv: format of keys and values. progress: called with one-line messages during long work.
+    precision, nothing is quantised unasked. context: positions to make room for. batch: sequences that have such room at the
+    same time, None four or fewer where memory is short; those beyond wait. threads: None uses every core that the process
+    may use. kv: format of keys and values. progress: called with one-line messages during long work.
 
     Raises UserError for what cannot be used, FormatError for damaged files, ResourceError for too little memory or no compiler.
     """
     if not isinstance(name_or_path, (str, os.PathLike)):
         raise UserError(f"a model is named by text or a path, not by {name_or_path!r}")
-    _check_count("context", context)
-    _check_count("threads", threads)
-    prepared = prepare(os.fspath(name_or_path), weights=weights, kv=kv, context=context, progress=progress)
+    check_count("context", context)
+    check_count("batch", batch)
+    check_count("threads", threads)
+    threads = threads or environment().threads or usable_cores()
+    prepared = prepare(
+        os.fspath(name_or_path),
+        weights=weights,
+        kv=kv,
+        context=context,
+        batch=batch,
+        threads=threads,
+        progress=progress,
+    )
     if prepared.notice:
         warnings.warn(prepared.notice, ModelNotice, stacklevel=2)
     for told in _left_undone(prepared):
         warnings.warn(told, ModelNotice, stacklevel=2)
-    return Model(prepared, threads=threads or environment().threads or usable_cores())
+    return Model(prepared, threads=threads)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +88,7 @@ class Model:
     def __init__(self, prepared: Prepared, *, threads: int):
         self._prepared, self._tokenizer = prepared, prepared.tokenizer
         self._format = prepared.prompt_format
-        n_pages = _pages(prepared)
-        executor = NativeExecutor(prepared.program, threads=threads, n_pages=n_pages)
+        executor = NativeExecutor(prepared.program, threads=threads, n_pages=prepared.n_pages)
         self._executor, self._engine = executor, Engine(executor)
         self._closed = False
 
@@ -293,18 +303,3 @@ def _left_undone(prepared: Prepared) -> Iterator[str]:
     for file, fields in asked.items():
         if fields:
             yield f"{prepared.info['name']}: {file} asks for {', '.join(fields)}, which LLMOS does not do yet"
-
-
-def _check_count(name: str, value: object) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    if value is not None and not whole:
-        raise UserError(f"{name} is {value!r}; it must be a whole number of at least 1")
-
-
-def _pages(prepared: Prepared) -> int:
-    """Size of the KV pool: four contexts, or what a quarter of the free memory holds, but at least one context.
-
-    `prepare` made sure that there is room for one.
-    """
-    one = -(-prepared.program.context // PAGE_TOKENS)
-    return max(one, min(_SEQUENCES * one, memory().available // 4 // prepared.page_bytes))

@@ -7,20 +7,22 @@ from pathlib import Path
 from typing import Any, cast
 
 from llmos.api.assemble import fill_weights, rope_tables, weights_bytes
-from llmos.api.limits import check_generation, check_memory, check_numbers, chosen_context
+from llmos.api.demand import Demand, sizes_of
+from llmos.api.limits import check_generation, check_memory, check_numbers, chosen_context, chosen_reach
 from llmos.artifact import Bundle, open_bundle
-from llmos.compiler import Graph, Options, build_graph, compile_code, graph_hash, page_bytes, target_named, to_dict
+from llmos.compiler import FORMATS, Graph, Options, build_graph, compile_code, graph_hash, target_named, to_dict
 from llmos.core.env import environment
 from llmos.core.errors import FormatError, UserError
-from llmos.hardware import features, usable_cores
+from llmos.hardware import features, memory, usable_cores
 from llmos.hub import Resolved, resolve
 from llmos.models import FAMILIES, Spec, parameter_count, shapes, sources, spec_from_config
 from llmos.native import include_dir, sources_hash
+from llmos.plan import Sizes
 from llmos.runtime import Program, native_packer
 from llmos.text import PromptFormat, Tokenizer
 from llmos.weights import Llama2cFile, Parameters, open_checkpoint
 
-__all__ = ["Prepared", "Source", "open_source", "prepare"]
+__all__ = ["Prepared", "Source", "check_graph", "choose_options", "demand", "open_source", "open_tokenizer", "prepare"]
 
 _KEEPS = {
     "float32": "float32",
@@ -54,6 +56,11 @@ class Source:
     parameters: Parameters | None = None
     bundle: Bundle | None = None
 
+    @property
+    def mapped(self) -> tuple[Path, ...]:
+        """The files whose pages are mapped while weights are packed; a bundle is read instead."""
+        return () if self.parameters is None else tuple(self.parameters.checkpoint.files())
+
     def fill(self, graph: Graph, library: Path, out: memoryview, progress: Callable[[str], None] | None) -> None:
         """Put the packed weights into `out`. library: the graph's compiled code, which packs them."""
         report = _percent(progress, "reading weights" if self.bundle else "packing weights")
@@ -78,10 +85,10 @@ class _Filling:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What `Model` needs. page_bytes: of a page of keys and values; info: facts for people and for `llmos info --json`."""
+    """What `Model` needs. n_pages: of the pool of keys and values; info: facts for people and for `llmos info --json`."""
 
     program: Program
-    page_bytes: int
+    n_pages: int
     spec: Spec
     prompt_format: PromptFormat | None
     tokenizer: Tokenizer | None
@@ -97,10 +104,16 @@ def prepare(
     weights: str | None = None,
     kv: str | None = None,
     context: int | None = None,
+    batch: int | None = None,
+    threads: int | None = None,
     target: str | None = None,
+    free_bytes: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Prepared:
     """The compiled program of a model. weights: number format, None keeps the checkpoint's precision; context: positions.
+
+    batch: full contexts to make room for, None as many as `plan.pool_pages` says. free_bytes: memory that may be taken, None
+    what is free.
 
     Raises UserError for names, formats and settings that cannot be used, FormatError for damaged files, ResourceError where
     memory is short or there is no compiler.
@@ -111,8 +124,10 @@ def prepare(
     graph = build_graph(source.spec, options)
     if source.bundle is not None:
         check_graph(source.bundle, graph)
-    tokenizer = _tokenizer(source)
-    check_memory(source.resolved.display, source.spec, graph, reach)
+    tokenizer = open_tokenizer(source)
+    free = memory().available if free_bytes is None else free_bytes
+    wanted = demand(source, options, graph, context=reach, batch=batch or 1, threads=threads, given=(weights, kv))
+    check_memory(wanted, free)
     chosen = target_named(target or environment().target, features())
     library = compile_code(graph, chosen, include=include_dir(), kernels_hash=sources_hash(), progress=progress)
     program = Program(
@@ -126,7 +141,7 @@ def prepare(
     info = _info(source, options, chosen.name, reach, program) | {"graph": graph_hash(graph)}
     return Prepared(
         program=program,
-        page_bytes=page_bytes(graph),
+        n_pages=wanted.n_pages(free, batch),
         spec=source.spec,
         prompt_format=source.prompt_format,
         tokenizer=tokenizer,
@@ -134,6 +149,36 @@ def prepare(
         tokenizer_unapplied=source.tokenizer_unapplied,
         info=info,
         notice=source.resolved.notice,
+    )
+
+
+def demand(
+    source: Source,
+    options: Options,
+    graph: Graph,
+    *,
+    context: int,
+    batch: int,
+    threads: int | None,
+    given: tuple[str | None, str | None] = (None, None),
+) -> Demand:
+    """What loading a source needs. given: the formats of weights, and of keys and values, as they were asked for."""
+
+    def sizes(graph: Graph) -> Sizes:
+        return sizes_of(graph, source.spec, source.mapped, source.precision)
+
+    def others() -> dict[str, Sizes]:
+        formats = () if source.bundle is not None else (f for f in FORMATS if f != options.weights)
+        return {f: sizes(build_graph(source.spec, choose_options(source, f, given[1]))) for f in formats}
+
+    return Demand(
+        name=source.resolved.display,
+        sizes=sizes(graph),
+        reach=chosen_reach(source.spec),
+        context=context,
+        batch=batch,
+        threads=threads or environment().threads or usable_cores(),
+        others=others,
     )
 
 
@@ -252,7 +297,8 @@ def _open_bundle(resolved: Resolved) -> Source:
     )
 
 
-def _tokenizer(source: Source) -> Tokenizer | None:
+def open_tokenizer(source: Source) -> Tokenizer | None:
+    """The tokenizer of a source, None without one. Raises FormatError where it does not fit the model."""
     if source.prompt_format is None:
         return None
     tokenizer = Tokenizer(source.prompt_format, f"{source.resolved.path}: tokenizer")

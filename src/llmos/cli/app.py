@@ -27,6 +27,7 @@ _VERBS = {
     "run": ("llmos.cli.run", "Generate text with a model, or chat with it."),
     "models": ("llmos.cli.models", "List the models that can be named."),
     "info": ("llmos.cli.info", "Show what a model is made of."),
+    "plan": ("llmos.cli.plan", "Tell the memory and the speed of a verb beforehand."),
     "compile": ("llmos.cli.compile", "Compile a model into one file."),
     "train": ("llmos.cli.train", "Train a model from a recipe."),
     "doctor": ("llmos.cli.doctor", "Examine this machine and this installation."),

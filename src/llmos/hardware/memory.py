@@ -7,7 +7,7 @@ from pathlib import Path
 from llmos.hardware.cgroups import cgroup_folders
 from llmos.hardware.text_files import read_int, read_text
 
-__all__ = ["Memory", "memory"]
+__all__ = ["Memory", "memory", "resident_bytes"]
 
 _ROOT = Path("/")
 _UNLIMITED = 2**60  # cgroup version 1 writes "no limit" as a number near 2**63
@@ -53,3 +53,9 @@ def _in_use(folder: Path) -> int:
         if name in ("inactive_file", "total_inactive_file") and value.isdecimal():
             return max(0, charged - int(value))
     return charged
+
+
+def resident_bytes(root: Path = _ROOT) -> int:
+    """Memory that this process takes now, as the system counts it: its own pages and those of mapped files; 0 where unknown."""
+    fields = (read_text(root / "proc/self/statm") or "").split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 else 0

@@ -1,0 +1,125 @@
+"""`plan_model`: what a verb would take on this machine, before it is done."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from llmos.api.demand import Demand
+from llmos.api.limits import check_count, chosen_context
+from llmos.api.prepare import Source, check_graph, choose_options, demand, open_source, open_tokenizer
+from llmos.compiler import build_graph
+from llmos.core.errors import UserError
+from llmos.hardware import memory, resident_bytes
+from llmos.plan import Footprint, compiling, training
+
+__all__ = ["VERBS", "Plan", "plan_model"]
+
+Verb = Literal["run", "serve", "compile", "train"]
+VERBS = ("run", "serve", "compile", "train")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a verb takes. Bytes, and tokens per second of all sequences together.
+
+    memory: the parts of the phase that takes most; peak_bytes: the largest resident size of the process, the files that it maps
+    among it; needed_bytes: what must be free; free_bytes: what is. largest_context and largest_batch: what fits of one while the
+    other stays, None where a verb has none; advice: changes that make it fit.
+    """
+
+    model: str
+    verb: Verb
+    weights: str
+    kv: str
+    context: int
+    batch: int
+    threads: int
+    memory: dict[str, int]
+    peak_phase: str
+    peak_bytes: int
+    needed_bytes: int
+    free_bytes: int
+    fits: bool
+    advice: tuple[str, ...] = ()
+    largest_context: int | None = None
+    largest_batch: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as `llmos plan --json` writes it."""
+        return dataclasses.asdict(self)
+
+
+def plan_model(
+    name: str,
+    verb: Verb = "run",
+    *,
+    context: int | None = None,
+    batch: int = 1,
+    weights: str | None = None,
+    kv: str | None = None,
+    threads: int | None = None,
+    free_bytes: int | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Plan:
+    """What a verb would take with a model: memory and speed. Nothing is compiled for the model, loaded or written.
+
+    name: as for `load_model`. verb: run (one batch), serve (as run, for so long that all pages of keys and values come into
+    use), compile (into a bundle) or train (`batch` sequences of `context` tokens a step). context: tokens of each sequence, prompt
+    and answer together; None as `load_model` chooses. batch: sequences at once. weights, kv, threads: as for `load_model`.
+    free_bytes: memory that may be taken, None what is free now.
+
+    Raises UserError for what cannot be used and FormatError for damaged files. That something does not fit is no error here.
+    """
+    if verb not in VERBS:
+        raise UserError(f"verb is {verb!r}; allowed: {', '.join(VERBS)}")
+    for setting, value in (("context", context), ("batch", batch), ("threads", threads)):
+        check_count(setting, value)
+    source = open_source(name, progress)
+    reach, options = chosen_context(source.spec, context), choose_options(source, weights, kv)
+    graph = build_graph(source.spec, options)
+    if source.bundle is not None:
+        check_graph(source.bundle, graph)
+    wanted = demand(source, options, graph, context=reach, batch=batch, threads=threads, given=(weights, kv))
+    free = memory().available if free_bytes is None else free_bytes
+    footprint = _footprint(verb, source, wanted, free)
+    needed = footprint.needed_bytes
+    runs = verb in ("run", "serve")
+    return Plan(
+        model=wanted.name,
+        verb=verb,
+        weights=options.weights,
+        kv=options.kv,
+        context=reach,
+        batch=batch,
+        threads=wanted.threads,
+        memory={"this process": footprint.held_bytes} | {part.name: part.n_bytes for part in footprint.peak.parts},
+        peak_phase=footprint.peak.name,
+        peak_bytes=footprint.peak_bytes,
+        needed_bytes=needed,
+        free_bytes=free,
+        fits=needed <= free,
+        advice=tuple(wanted.advice(free)) if runs and needed > free else (),
+        largest_context=wanted.largest_context(free) if runs else None,
+        largest_batch=wanted.largest_batch(free) if runs else None,
+    )
+
+
+def _footprint(verb: Verb, source: Source, wanted: Demand, free_bytes: int) -> Footprint:
+    held = _held_bytes(source)
+    if verb == "train":
+        return training(source.spec, held_bytes=held, sequences=wanted.batch, length=wanted.context)
+    if verb == "compile":
+        return compiling(wanted.sizes, held_bytes=held, threads=wanted.threads)
+    if verb == "serve":
+        n_pages = wanted.n_pages(free_bytes, wanted.batch if wanted.batch > 1 else None)
+        return wanted.footprint(held, n_pages * wanted.sizes.page)
+    return wanted.footprint(held)
+
+
+def _held_bytes(source: Source) -> int:
+    """What a process with this model's tokenizer takes before it loads anything: this one does, so it is looked at."""
+    tokenizer = open_tokenizer(source)
+    held = resident_bytes()
+    del tokenizer
+    return held

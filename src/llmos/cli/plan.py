@@ -1,0 +1,81 @@
+"""`llmos plan MODEL`: memory and speed of a verb before it is done."""
+
+from typing import Any
+
+import click
+
+from llmos.cli.names import complete_model
+from llmos.cli.terminal import Progress, counted, write_json
+from llmos.cli.wording import in_flags
+from llmos.core.units import format_bytes, parse_bytes
+
+__all__ = ["command"]
+
+_FORMATS = click.Choice(["float32", "bf16", "int8"])
+_REFUSED = 3  # as where too little memory stops a verb
+
+
+@click.command("plan")
+@click.argument("model", shell_complete=complete_model)
+@click.option(
+    "--verb",
+    type=click.Choice(["run", "serve", "compile", "train"]),
+    default="run",
+    help="What to plan; serve: run for so long that all memory for keys and values comes into use [run].",
+)
+@click.option(
+    "--context",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Tokens of a sequence, prompt and answer together [the model's own context, at most 8192].",
+)
+@click.option("--batch", type=click.IntRange(1), default=1, metavar="N", help="Sequences at the same time [1].")
+@click.option("--weights", type=_FORMATS, help="Weight format [the checkpoint's].")
+@click.option(
+    "--kv", type=_FORMATS, help="Format of keys and values in memory [float32 beside float32 weights, else bf16]."
+)
+@click.option(
+    "--threads", type=click.IntRange(1), metavar="N", help="Threads to use [LLMOS_THREADS, else every usable core]."
+)
+@click.option("--memory", metavar="SIZE", help="Plan for so much free memory, such as 4GiB [what is free now].")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
+def command(model: str, memory: str | None, as_json: bool, **settings: Any) -> None:
+    """Tell what a verb would take with a model: memory and speed, what fits, and what bounds it.
+
+    Nothing is compiled for the model, loaded or written. Exits with 3 where it does not fit.
+    """
+    from llmos.api import plan_model
+
+    with Progress() as progress:
+        plan = plan_model(
+            model, free_bytes=None if memory is None else parse_bytes(memory), progress=progress, **settings
+        )
+    if as_json:
+        write_json(plan.to_dict())
+    else:
+        for line in _lines(plan):
+            click.echo(line)
+    if not plan.fits:
+        raise click.exceptions.Exit(_REFUSED)
+
+
+def _lines(plan: Any) -> list[str]:
+    """The plan for reading."""
+    held = f"{counted(plan.batch, 'sequence')} of {plan.context} tokens"
+    lines = [
+        f"{plan.verb} {plan.model}: weights {plan.weights}, keys and values {plan.kv}, {held}, {counted(plan.threads, 'thread')}",
+        "",
+        f"peak memory, {plan.peak_phase}",
+    ]
+    lines += [f"  {name:<24}{format_bytes(size):>10}" for name, size in plan.memory.items() if size]
+    lines.append(f"  {'in all':<24}{format_bytes(plan.peak_bytes):>10}")
+    lines.append(
+        f"  {'must be free':<24}{format_bytes(plan.needed_bytes):>10}, {format_bytes(plan.free_bytes)} is free: "
+        f"{'it fits' if plan.fits else 'it does not fit'}"
+    )
+    if plan.largest_context is not None:
+        lines.append(f"  {'largest context':<24}{plan.largest_context:>10,} tokens with batch {plan.batch}")
+        lines.append(f"  {'largest batch':<24}{plan.largest_batch:>10,} sequences of {plan.context} tokens")
+    if not plan.fits:
+        lines += ["", "to make it fit: " + (in_flags(", or ".join(plan.advice)) or "choose a smaller model")]
+    return lines

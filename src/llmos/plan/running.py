@@ -1,0 +1,114 @@
+"""Memory of a model that is loaded and runs, and of one that is compiled into a bundle.
+
+Loading maps the checkpoint and packs it into memory of its own, so that both are there until the last matrix is packed; the
+map goes then (`api.prepare`). What runs are weights, keys and values, workspace and rope tables. Arenas lie in huge pages, so
+what is touched of them counts in steps of 2 MiB.
+"""
+
+from dataclasses import dataclass
+
+from llmos.plan.footprint import Footprint, Part, Phase
+
+__all__ = ["PAGE_TOKENS", "Sizes", "compiling", "context_bytes", "running", "workspace_bytes"]
+
+PAGE_TOKENS = 32  # positions of a page of keys and values; a test holds it to the step ABI
+MAX_TOKENS, MAX_OUTPUTS = 256, 64  # of a step, as `NativeExecutor` has them by default
+_HUGE = 2 * 2**20
+_PACKED_AT_ONCE = 16 * 2**20  # float32 values that a packing thread holds of a matrix that is stored in another format
+_TABLE_POSITIONS = 1 << 14  # rope tables are computed in double for so many positions at a time (api.assemble)
+_CODE = 3 * 2**20  # engine, batch arrays and the library: the difference measured on llmos-mini
+_COMPILER = (
+    250 * 2**20
+)  # clang in the package ziglang: 245 MiB where a target's start-up code is built too, 136 MiB after
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What a compiled model is made of, in bytes, as the compiler lays it out and the checkpoint stores it.
+
+    weights: packed; source: of the checkpoint's tensors that are mapped to be packed, 0 for a bundle; converted: of the largest
+    matrix in float32 where the stored format must be converted first, else 0; page: of keys and values of PAGE_TOKENS tokens in
+    all layers; rope: of the tables for one position; token, output: of the workspace for a token and an output row of a step.
+    """
+
+    weights: int
+    source: int
+    converted: int
+    page: int
+    rope: int
+    token: int
+    output: int
+    vocab: int
+
+
+def workspace_bytes(sizes: Sizes, max_tokens: int = MAX_TOKENS, max_outputs: int = MAX_OUTPUTS) -> int:
+    """Size of the workspace: `WorkspaceBytes` of native/include/llmos/call.h."""
+    return max_tokens * sizes.token + max_outputs * (sizes.output + _draw_bytes(sizes.vocab))
+
+
+def context_bytes(sizes: Sizes, context: int) -> int:
+    """Keys and values of one sequence of `context` tokens."""
+    return -(-context // PAGE_TOKENS) * sizes.page
+
+
+def running(
+    sizes: Sizes, *, held_bytes: int, context: int, batch: int, threads: int, pool_bytes: int | None = None
+) -> Footprint:
+    """Loading, then `batch` sequences that fill their contexts.
+
+    pool_bytes: size of the pool of keys and values where all of it comes into use, as it does in a process that serves for long
+    (pages of what has ended are kept for those who begin alike); None: only what the sequences use.
+    """
+    kv = context_bytes(sizes, context) * batch
+    pool = kv if pool_bytes is None else max(kv, pool_bytes)
+    rope = Part(name="rope tables", n_bytes=sizes.rope * context)
+    weights = Part(name="weights", n_bytes=_touched(sizes.weights))
+    code = Part(name="code and engine", n_bytes=_CODE)
+    tables = Part(name="angles in double", n_bytes=3 * sizes.rope * min(context, _TABLE_POSITIONS))
+    loading = (rope, weights, *_packing(sizes, threads))
+    steps = (rope, weights, Part(name="keys and values", n_bytes=_touched(pool)), _workspace(sizes, batch), code)
+    phases = (
+        Phase(name="making tables", parts=(rope, tables)),
+        Phase(name="loading", parts=loading),
+        Phase(name="running", parts=steps),
+    )
+    return Footprint(held_bytes=held_bytes, phases=phases)
+
+
+def compiling(sizes: Sizes, *, held_bytes: int, threads: int) -> Footprint:
+    """The compiler, a process of its own, then packing; a bundle is written from the packed weights in place."""
+    weights = Part(name="weights", n_bytes=_touched(sizes.weights))
+    phases = (
+        Phase(name="compiling", parts=(Part(name="C++ compiler", n_bytes=_COMPILER),)),
+        Phase(name="packing", parts=(weights, *_packing(sizes, threads))),
+    )
+    return Footprint(held_bytes=held_bytes, phases=phases)
+
+
+def _packing(sizes: Sizes, threads: int) -> tuple[Part, ...]:
+    converted = threads * min(sizes.converted, _PACKED_AT_ONCE)
+    return Part(name="checkpoint", n_bytes=sizes.source, mapped=True), Part(name="conversion", n_bytes=converted)
+
+
+def _workspace(sizes: Sizes, batch: int) -> Part:
+    """Rows of all tokens of a step are used by a prompt; of the scores and of what drawing needs, a row per sequence."""
+    whole = workspace_bytes(sizes)
+    scores = 4 * sizes.vocab
+    rows = min(batch, MAX_OUTPUTS)
+    used = MAX_TOKENS * sizes.token + MAX_OUTPUTS * max(0, sizes.output - scores)
+    used += rows * (scores + _draw_bytes(sizes.vocab))
+    return Part(name="workspace", n_bytes=min(_touched(used), whole), reserved=whole)
+
+
+def _draw_bytes(vocab: int) -> int:
+    """`DrawBytes` of native/include/llmos/call.h: a bit for each id that a penalty has met, and the scores kept meanwhile."""
+    return _rounded(-(-vocab // 8), 64) + _rounded(4 * vocab, 64)
+
+
+def _touched(n_bytes: int) -> int:
+    """Bytes of whole huge pages."""
+    return _rounded(n_bytes, _HUGE)
+
+
+def _rounded(n: int, unit: int) -> int:
+    return -(-n // unit) * unit

@@ -1,0 +1,161 @@
+"""What a plan says, against compiled code, against loading under a limit, and against a process that was measured."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+import llm
+from llmos.api.demand import sizes_of
+from llmos.api.model import Model
+from llmos.api.prepare import choose_options, demand, open_source, prepare
+from llmos.compiler import Options, build_graph, compile_code, target_named
+from llmos.core.errors import ResourceError, UserError
+from llmos.hardware import features, memory
+from llmos.models import spec_from_config
+from llmos.native import include_dir, sources_hash
+from llmos.plan import workspace_bytes
+from llmos.runtime import abi
+from tests.hardware.test_limits import MEMINFO, tree
+from tests.tiny_programs import CONFIG
+
+ODD = {"model_type": "gpt2", "n_embd": 39, "n_head": 3, "n_layer": 2, "n_positions": 64, "vocab_size": 50}
+ODD |= {"layer_norm_epsilon": 1e-5}
+UNTIED = CONFIG | {"tie_word_embeddings": False, "num_key_value_heads": 6, "vocab_size": 33, "intermediate_size": 17}
+MIB = 2**20
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize(("weights", "kv"), [("float32", "float32"), ("bf16", "bf16"), ("int8", "int8")])
+@pytest.mark.parametrize("config", [CONFIG, ODD, UNTIED], ids=["llama", "gpt2", "untied"])
+def test_sizes_are_those_that_compiled_code_says_of_itself(config, weights: str, kv: str):
+    spec = spec_from_config(config)
+    graph = build_graph(spec, Options(weights=weights, kv=kv))
+    path = compile_code(graph, target_named(None, features()), include=include_dir(), kernels_hash=sources_hash())
+    code, sizes = abi.load_library(str(path)), sizes_of(graph, spec)
+    assert sizes.weights == code.llmos_weights_bytes()
+    assert sizes.page == code.llmos_page_bytes()
+    for tokens, outputs in ((1, 1), (256, 64), (33, 7)):
+        assert workspace_bytes(sizes, tokens, outputs) == code.llmos_workspace_bytes(tokens, outputs)
+
+
+def limited(tmp_path, n_bytes: int) -> int:
+    """What is free for a process in a control group of n_bytes, of which 3 MiB are taken."""
+    group = "sys/fs/cgroup/box/memory"
+    files = {"proc/meminfo": MEMINFO, "proc/self/cgroup": "0::/box\n", f"{group}.max": str(n_bytes + 3 * MIB)}
+    return memory(tree(tmp_path, files | {f"{group}.current": str(3 * MIB)})).available
+
+
+def wanted(**settings):
+    source = open_source("llmos-mini")
+    options = choose_options(source, settings.get("weights"), None)
+    graph = build_graph(source.spec, options)
+    return demand(source, options, graph, context=512, batch=settings.get("batch", 1), threads=1)
+
+
+def applied(advice: str) -> dict[str, object]:
+    """The settings that a piece of advice names."""
+    found = {name: int(value) for name, value in re.findall(r"lower (context|batch) to (\d+)", advice)}
+    weights = re.search(r"weights='(\w+)'", advice)
+    return found | ({"weights": weights[1]} if weights else {})
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize(
+    ("settings", "share"), [({"batch": 200}, 0.5), ({"batch": 1}, 0.85), ({"batch": 200, "weights": "float32"}, 0.6)]
+)
+def test_every_setting_that_a_refusal_advises_loads_and_runs_in_that_memory(tmp_path, settings, share):
+    free = limited(tmp_path, int(share * wanted(**settings).needed()))
+    with pytest.raises(ResourceError, match=r"llmos-mini needs .* for weights, .* is free: ") as caught:
+        prepare("llmos-mini", free_bytes=free, threads=1, **settings)
+    advice = str(caught.value).rpartition("is free: ")[2].split(", or ")
+    assert advice
+    assert all(applied(piece) for piece in advice)
+    for piece in advice:
+        prepared = prepare("llmos-mini", free_bytes=free, threads=1, **settings | applied(piece))
+        with Model(prepared, threads=1) as model:
+            assert len(model.generate_tokens("Once", max_tokens=3, temperature=0, ignore_eos=True)) == 3
+
+
+def test_one_more_than_the_largest_that_fits_does_not_fit():
+    made = wanted(batch=3)
+    free = made.needed() - 1
+    assert (
+        made.needed(context=made.largest_context(free)) <= free < made.needed(context=made.largest_context(free) + 32)
+    )
+    assert made.needed(batch=made.largest_batch(free)) <= free < made.needed(batch=made.largest_batch(free) + 1)
+
+
+def test_what_no_setting_mends_is_told_to_be_too_large():
+    assert "choose a smaller model" in wanted().refusal(2 * MIB)
+
+
+def test_where_no_single_change_helps_two_are_advised():
+    made, small = wanted(batch=200, weights="float32"), wanted(batch=200, weights="int8")
+    free = small.needed(context=64) + MIB
+    assert applied(made.advice(free)[0]).keys() in ({"weights", "context"}, {"context"}, {"batch"})
+
+
+def test_a_plan_of_the_embedded_model_fits_and_adds_up():
+    made = llm.plan("llmos-mini", context=256, batch=2, weights="int8", threads=1)
+    assert made.fits
+    assert not made.advice
+    assert (made.context, made.batch, made.weights, made.kv, made.threads) == (256, 2, "int8", "bf16", 1)
+    assert sum(made.memory.values()) == made.peak_bytes
+    assert made.needed_bytes <= made.free_bytes
+    assert json.loads(json.dumps(made.to_dict()))["largest_context"] == 512
+
+
+@pytest.mark.parametrize("verb", ["run", "serve", "compile", "train"])
+def test_what_needs_more_than_there_is_does_not_fit(verb: str):
+    made = llm.plan("llmos-mini", verb, context=128, batch=2, free_bytes=MIB)
+    assert not made.fits
+    assert made.needed_bytes > MIB
+
+
+def test_serving_takes_at_least_what_running_takes():
+    run, serve = (llm.plan("llmos-mini", verb, batch=64) for verb in ("run", "serve"))
+    assert serve.needed_bytes >= run.needed_bytes
+
+
+def test_a_verb_that_does_not_exist_is_refused():
+    with pytest.raises(UserError, match="allowed: run, serve, compile, train"):
+        llm.plan("llmos-mini", "walk")
+
+
+def test_a_batch_that_is_no_count_is_refused():
+    with pytest.raises(UserError, match="batch is 0"):
+        llm.load_model("llmos-mini", batch=0)
+    with pytest.raises(UserError, match="batch is 0"):
+        llm.plan("llmos-mini", batch=0)
+
+
+def test_a_model_has_room_for_the_batch_that_was_asked_for():
+    with llm.load_model("llmos-mini", context=64, batch=7, threads=1) as model:
+        assert model.info()["kv_pool"]["n_pages"] == 14
+
+
+MEASURED = """
+import re, sys
+import llm
+model = llm.load_model("llmos-mini", context=384, threads=1, weights="bf16")
+model.generate_tokens(list(range(3, 303)), max_tokens=80, temperature=0, ignore_eos=True)
+print(int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) * 1024)
+"""
+PLANNED = """
+import llm
+print(llm.plan("llmos-mini", context=384, threads=1, weights="bf16").peak_bytes)
+"""
+
+
+@pytest.mark.toolchain
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="not Linux")
+def test_the_peak_of_a_real_process_is_within_ten_percent_of_the_plan():
+    llm.load_model("llmos-mini", context=384, threads=1, weights="bf16").close()  # compiled once, as on a second start
+    measured, planned = (
+        int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+        for code in (MEASURED, PLANNED)
+    )
+    assert planned == pytest.approx(measured, rel=0.1)

@@ -1,0 +1,81 @@
+"""Formulas of memory: what they add up, and that more of anything never takes less."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmos.plan import PAGE_TOKENS, Sizes, compiling, context_bytes, largest, pool_pages, running, workspace_bytes
+from llmos.runtime import abi
+
+MIB = 2**20
+SIZES = Sizes(
+    weights=40 * MIB, source=30 * MIB, converted=0, page=64 * 1024, rope=256, token=30_000, output=140_000, vocab=32_000
+)
+SETTINGS = {"held_bytes": 100 * MIB, "context": 512, "batch": 1, "threads": 2}
+
+
+def test_a_page_has_as_many_tokens_as_the_step_abi_says():
+    assert PAGE_TOKENS == abi.PAGE_TOKENS
+
+
+def test_while_loading_checkpoint_and_packed_weights_are_both_there():
+    footprint = running(SIZES, **SETTINGS)
+    assert footprint.peak.name == "loading"
+    assert footprint.peak_bytes == (100 + 40 + 30) * MIB + 512 * 256
+
+
+def test_files_that_are_mapped_need_no_free_memory():
+    with_map, without = (running(replace(SIZES, source=n), **SETTINGS) for n in (500 * MIB, 0))
+    assert with_map.peak_bytes > without.peak_bytes + 300 * MIB
+    assert with_map.needed_bytes == without.needed_bytes
+
+
+def test_what_is_needed_is_all_that_is_set_aside():
+    needed = running(SIZES, **SETTINGS).needed_bytes
+    assert needed >= SIZES.weights + workspace_bytes(SIZES) + context_bytes(SIZES, 512) + 512 * SIZES.rope
+
+
+def test_a_process_that_serves_comes_to_use_its_whole_pool():
+    alone = running(replace(SIZES, source=0), **SETTINGS)
+    serving = running(replace(SIZES, source=0), **SETTINGS, pool_bytes=80 * MIB)
+    assert serving.peak_bytes - alone.peak_bytes == (80 - 2) * MIB
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_values_that_must_be_converted_take_a_buffer_per_thread(threads: int):
+    sizes = replace(SIZES, converted=200 * MIB)
+    more = compiling(sizes, held_bytes=0, threads=threads).needed_bytes
+    assert more - compiling(replace(sizes, weights=0), held_bytes=0, threads=threads).needed_bytes <= 40 * MIB
+    loading = next(p for p in running(sizes, **SETTINGS | {"threads": threads}).phases if p.name == "loading")
+    assert {part.name: part.n_bytes for part in loading.parts}["conversion"] == threads * 16 * MIB
+
+
+@given(
+    field=st.sampled_from([*Sizes.__dataclass_fields__, "context", "batch", "threads", "held_bytes"]),
+    factor=st.integers(1, 50),
+    pool=st.none() | st.integers(0, 2**30),
+)
+def test_more_of_anything_never_takes_less(field: str, factor: int, pool: int | None):
+    sizes, settings_ = SIZES, dict(SETTINGS)
+    if field in settings_:
+        settings_[field] *= factor
+    else:
+        sizes = replace(sizes, **{field: getattr(sizes, field) * factor})
+    more, less = running(sizes, **settings_, pool_bytes=pool), running(SIZES, **SETTINGS, pool_bytes=pool)
+    assert more.peak_bytes >= less.peak_bytes
+    assert more.needed_bytes >= less.needed_bytes
+
+
+@given(limit=st.integers(0, 300), most=st.integers(0, 200))
+def test_the_largest_that_fits_is_found(limit: int, most: int):
+    assert largest(lambda n: n <= limit, most) == min(limit, most)
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "batch", "expected"),
+    [(10**9, None, 40), (10**9, 7, 70), (0, None, 10), (25 * 4 * 1000, None, 25), (0, 2, 20)],
+)
+def test_the_pool_holds_four_contexts_or_what_a_quarter_of_the_memory_holds(free_bytes, batch, expected):
+    assert pool_pages(10, 1000, free_bytes, batch) == expected
