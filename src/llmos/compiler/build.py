@@ -31,6 +31,8 @@ class Options:
 
 def build_graph(spec: Spec, options: Options, *, dump: Path | None = None) -> Graph:
     """The planned graph of a spec. dump: folder that receives the graph as text after the trace and after each pass."""
+    if spec.encoder is not None:
+        raise UserError(f"{spec.family}: models with an encoder and a decoder are not compiled yet")
     graph = trace(spec)
     facts = {**graph.facts, "weights": options.weights, "kv": options.kv, "ropes": len(spec.ropes)}
     graph = replace(graph, facts=facts)

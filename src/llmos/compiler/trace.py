@@ -34,8 +34,8 @@ class _Recorder:
         self.open, self.prefix = self.prologue, ""
         self.fused: dict[str, dict[str, tuple[str, ...]]] = {}  # prefix -> parameter made of others -> those
 
-    def layer(self, index, block, x):
-        self.open, self.prefix = [], f"layer.{index}."
+    def layer(self, prefix, block, x):
+        self.open, self.prefix = [], prefix
         self.layers.append(self.open)
         out = block(_Value("%x", x.rows, x.width))
         self.open, self.prefix = self.epilogue, ""
@@ -83,7 +83,7 @@ class _Recorder:
         attrs["table"] = sum(other.rotated or size for other, size in before)
         return self._node("rope", (x,), x.rows, x.width, heads=x.heads, attrs=attrs)
 
-    def attention(self, q, k, v, positions, a):
+    def attention(self, q, k, v, positions, a, biases):
         attrs = {"heads": a.heads, "kv_heads": a.kv_heads, "head_dim": a.head_dim, "scale": a.score_scale}
         attrs |= {"window": a.window, "softcap": a.softcap}
         return self._node("attention", (q, k, v), q.rows, q.width, heads=q.heads, attrs=attrs)

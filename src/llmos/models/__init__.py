@@ -1,13 +1,15 @@
 """Models as data: spec, the one forward pass, shapes, families, the catalogue of names. No numpy, no torch."""
 
 from llmos.models.catalogue import CATALOGUE, DEFAULT_MODEL, Entry, lookup
-from llmos.models.forward import forward
+from llmos.models.forward import encode, forward, memories, remember
 from llmos.models.registry import FAMILIES, sources, spec_from_config
+from llmos.models.relative import bucket, buckets
 from llmos.models.rope import inverse_frequencies
 from llmos.models.shapes import layer_shapes, parameter_count, shapes
 from llmos.models.source import Source
 from llmos.models.spec import (
     Attention,
+    Encoder,
     Experts,
     HeadNorm,
     Layer,
@@ -15,6 +17,7 @@ from llmos.models.spec import (
     LongFactors,
     Mlp,
     Norm,
+    RelativeBias,
     Rope,
     Spec,
     Yarn,
@@ -25,6 +28,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "FAMILIES",
     "Attention",
+    "Encoder",
     "Entry",
     "Experts",
     "HeadNorm",
@@ -33,15 +37,21 @@ __all__ = [
     "LongFactors",
     "Mlp",
     "Norm",
+    "RelativeBias",
     "Rope",
     "Source",
     "Spec",
     "Yarn",
+    "bucket",
+    "buckets",
+    "encode",
     "forward",
     "inverse_frequencies",
     "layer_shapes",
     "lookup",
+    "memories",
     "parameter_count",
+    "remember",
     "shapes",
     "sources",
     "spec_from_config",

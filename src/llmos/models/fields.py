@@ -22,11 +22,11 @@ class Fields:
         self.raw, self.where = dict(raw), where
         self.read: set[str] = set()
 
-    def integer(self, name: str, default: Any = _MISSING) -> int:
-        """A size: at least 1."""
+    def integer(self, name: str, default: Any = _MISSING, *, least: int = 1) -> int:
+        """A size, or another whole number of at least `least`."""
         value = self._get(name, (int,), default)
-        if value < 1:
-            raise UserError(f"{self.where}: {name} must be at least 1, not {value}")
+        if value < least:
+            raise UserError(f"{self.where}: {name} must be at least {least}, not {value}")
         return value
 
     def number(self, name: str, default: Any = _MISSING) -> float:

@@ -2,16 +2,16 @@
 trace records it.
 
 Axes: T tokens (leading batch axes may stand before it), D width, H query heads, K key/value heads, d head size, F hidden,
-E experts, V vocabulary, O output rows. `w` maps parameter names (see `shapes`) to arrays; linear weights are (out, in).
+E experts, V vocabulary, O output rows, S tokens of a source. `w` maps parameter names (see `shapes`) to arrays; linear weights are (out, in).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from llmos.models.spec import Attention, Experts, HeadNorm, Layer, Mlp, Norm, Spec
 
-__all__ = ["forward"]
+__all__ = ["encode", "forward", "memories", "remember"]
 
 
 class _Scope:
@@ -27,16 +27,54 @@ class _Scope:
         return self[name + ".bias"] if present else None
 
 
-def forward(ops: Any, spec: Spec, w: Mapping[str, Any], tokens: Any, positions: Any) -> Any:
+def forward(
+    ops: Any,
+    spec: Spec,
+    w: Mapping[str, Any],
+    tokens: Any,
+    positions: Any,
+    memory: Sequence[Any] | None = None,
+) -> Any:
     """Next-token scores (O, V): O is T, or the rows that `ops.select_outputs` keeps.
 
-    tokens, positions: (T,) integers, ids below `spec.vocab` and positions below `spec.context`.
+    tokens, positions: (T,) integers, ids below `spec.vocab` and positions below `spec.context`. memory: what each layer
+    remembers of the source (`memories`), where the model has an encoder.
     """
     p = _Scope(w, "")
     x_TD = embed(ops, spec, p, tokens, positions)
     for i, layer in enumerate(spec.layers):
-        x_TD = ops.layer(i, partial(block, ops, layer, i, _Scope(w, f"layer.{i}."), positions), x_TD)
+        of_source = None if memory is None else memory[i]
+        x_TD = ops.layer(
+            f"layer.{i}.", partial(block, ops, layer, _Scope(w, f"layer.{i}."), positions, of_source), x_TD
+        )
     return head(ops, spec, p, ops.select_outputs(x_TD))
+
+
+def encode(ops: Any, spec: Spec, w: Mapping[str, Any], tokens: Any, positions: Any) -> Any:
+    """What the encoder makes of a whole source: (S, D). tokens, positions: (S,)."""
+    assert spec.encoder is not None, "the model has no encoder"
+    x_SD = embed(ops, spec, _Scope(w, ""), tokens, positions)
+    for i, layer in enumerate(spec.encoder.layers):
+        prefix = f"encoder.{i}."
+        x_SD = ops.layer(prefix, partial(block, ops, layer, _Scope(w, prefix), positions, None), x_SD)
+    if spec.encoder.norm is None:
+        return x_SD
+    return ops.layer("", partial(normalise, ops, spec.encoder.norm, _Scope(w, ""), "encoder.norm"), x_SD)
+
+
+def memories(ops: Any, spec: Spec, w: Mapping[str, Any], source_SD: Any) -> list[Any]:
+    """For each layer of the decoder the keys and values (S, K, d) of an encoded source."""
+    return [
+        remember(ops, layer.cross, _Scope(w, f"layer.{i}."), source_SD)
+        for i, layer in enumerate(spec.layers)
+        if layer.cross is not None
+    ]
+
+
+def remember(ops: Any, a: Attention, p: _Scope, source_SD: Any) -> Any:
+    k_SKd = ops.split_heads(ops.linear(source_SD, p["cross.k"], p.bias("cross.k", a.qkv_bias)), a.kv_heads)
+    v_SKd = ops.split_heads(ops.linear(source_SD, p["cross.v"], p.bias("cross.v", a.qkv_bias)), a.kv_heads)
+    return k_SKd, v_SKd
 
 
 def embed(ops: Any, spec: Spec, p: _Scope, tokens: Any, positions: Any) -> Any:
@@ -61,9 +99,13 @@ def head(ops: Any, spec: Spec, p: _Scope, x_OD: Any) -> Any:
     return scores_OV if spec.logit_softcap is None else ops.softcap(scores_OV, spec.logit_softcap)
 
 
-def block(ops: Any, layer: Layer, index: int, p: _Scope, positions: Any, x_TD: Any) -> Any:
+def block(ops: Any, layer: Layer, p: _Scope, positions: Any, memory: Any, x_TD: Any) -> Any:
     def attend(h_TD: Any) -> Any:
-        return scaled(ops, layer, attention(ops, layer.attention, index, p, h_TD, positions))
+        return scaled(ops, layer, attention(ops, layer.attention, p, h_TD, positions))
+
+    def recall(h_TD: Any) -> Any:
+        assert layer.cross is not None
+        return scaled(ops, layer, cross_attention(ops, layer.cross, p, h_TD, memory))
 
     def feed(h_TD: Any) -> Any:
         return scaled(ops, layer, feed_forward(ops, layer.mlp, p, h_TD))
@@ -73,6 +115,8 @@ def block(ops: Any, layer: Layer, index: int, p: _Scope, positions: Any, x_TD: A
         fed_TD = feed(h_TD if layer.shared_norm else normalise(ops, layer.norm, p, "norm2", x_TD))
         return ops.add(ops.add(x_TD, attend(h_TD)), fed_TD)
     x_TD = residual(ops, layer, p, "1", attend, x_TD)
+    if layer.cross is not None:
+        x_TD = residual(ops, layer, p, "_cross", recall, x_TD)
     return residual(ops, layer, p, "2", feed, x_TD)
 
 
@@ -96,14 +140,21 @@ def normalise(ops: Any, norm: Norm, p: _Scope, name: str, x_TD: Any) -> Any:
     return ops.layer_norm(x_TD, p[name], p.bias(name, norm.bias), norm.eps)
 
 
-def attention(ops: Any, a: Attention, index: int, p: _Scope, x_TD: Any, positions: Any) -> Any:
+def attention(ops: Any, a: Attention, p: _Scope, x_TD: Any, positions: Any) -> Any:
     q_THd = heads(ops, a.qk_norm, p, "q", ops.linear(x_TD, p["q"], p.bias("q", a.qkv_bias)), a.heads)
     k_TKd = heads(ops, a.qk_norm, p, "k", ops.linear(x_TD, p["k"], p.bias("k", a.qkv_bias)), a.kv_heads)
     v_TKd = ops.split_heads(ops.linear(x_TD, p["v"], p.bias("v", a.qkv_bias)), a.kv_heads)
     if a.rope is not None:
         q_THd, k_TKd = ops.rope(q_THd, positions, a.rope), ops.rope(k_TKd, positions, a.rope)
-    out_THd = ops.attention(q_THd, k_TKd, v_TKd, positions, a)
+    biases = p["relative"] if a.relative is not None else None
+    out_THd = ops.attention(q_THd, k_TKd, v_TKd, positions, a, biases)
     return ops.linear(ops.merge_heads(out_THd), p["o"], p.bias("o", a.out_bias))
+
+
+def cross_attention(ops: Any, a: Attention, p: _Scope, x_TD: Any, memory: Any) -> Any:
+    q_THd = ops.split_heads(ops.linear(x_TD, p["cross.q"], p.bias("cross.q", a.qkv_bias)), a.heads)
+    out_THd = ops.cross_attention(q_THd, memory, a)
+    return ops.linear(ops.merge_heads(out_THd), p["cross.o"], p.bias("cross.o", a.out_bias))
 
 
 def heads(ops: Any, norm: HeadNorm | None, p: _Scope, name: str, x_TD: Any, count: int) -> Any:

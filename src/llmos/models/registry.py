@@ -70,13 +70,14 @@ def spec_from_config(raw: Mapping[str, Any]) -> Spec:
     return spec
 
 
-_NUMBERED = re.compile(r"(?:^|(?<=\.))(layer|expert)\.(\d+)\.")
-_PLACES = {"layer": "{i}", "expert": "{e}"}
+_NUMBERED = re.compile(r"(?:^|(?<=\.))(layer|expert|encoder)\.(\d+)\.")
+_PLACES = {"layer": "{i}", "encoder": "{i}", "expert": "{e}"}
 
 
 def sources(spec: Spec) -> dict[str, Source]:
     """Where each parameter of the spec lies in its family's checkpoints, with numbers filled in (no prefix)."""
-    table = FAMILIES[spec.family].WEIGHTS
+    family = FAMILIES[spec.family]
+    table = family.weights(spec) if hasattr(family, "weights") else family.WEIGHTS
     return {name: _source(table, spec, name) for name in shapes(spec)}
 
 

@@ -18,6 +18,10 @@ def shapes(spec: Spec) -> Shapes:
     if spec.learned_positions:
         out["position"] = (spec.context, spec.width)
     out |= _norm("embed_norm", spec.embed_norm, spec.width)
+    if spec.encoder is not None:
+        for i, layer in enumerate(spec.encoder.layers):
+            out |= {f"encoder.{i}.{name}": shape for name, shape in layer_shapes(layer, spec.width).items()}
+        out |= _norm("encoder.norm", spec.encoder.norm, spec.width)
     for i, layer in enumerate(spec.layers):
         out |= {f"layer.{i}.{name}": shape for name, shape in layer_shapes(layer, spec.width).items()}
     out |= _norm("norm", spec.norm, spec.width)
@@ -33,7 +37,9 @@ def layer_shapes(layer: Layer, width: int) -> Shapes:
     out: Shapes = {}
     for name in layer.norm_names:
         out |= _norm(name, layer.norm, width)
-    out |= _attention(layer.attention, width)
+    out |= _attention("", layer.attention, width)
+    if layer.cross is not None:
+        out |= _attention("cross.", layer.cross, width)
     return out | (_experts(layer.mlp, width) if isinstance(layer.mlp, Experts) else _mlp(layer.mlp, width))
 
 
@@ -42,17 +48,19 @@ def parameter_count(spec: Spec) -> int:
     return sum(math.prod(shape) for shape in shapes(spec).values())
 
 
-def _attention(a: Attention, width: int) -> Shapes:
+def _attention(prefix: str, a: Attention, width: int) -> Shapes:
     queries, keys = a.heads * a.head_dim, a.kv_heads * a.head_dim
-    out = _linear("q", queries, width, a.qkv_bias)
-    out |= _linear("k", keys, width, a.qkv_bias)
-    out |= _linear("v", keys, width, a.qkv_bias)
+    out = _linear(prefix + "q", queries, width, a.qkv_bias)
+    out |= _linear(prefix + "k", keys, width, a.qkv_bias)
+    out |= _linear(prefix + "v", keys, width, a.qkv_bias)
     if a.qk_norm is not None:
         over = a.qk_norm.over
         for name, heads in (("q_norm", a.heads), ("k_norm", a.kv_heads)):
             of = {"head": (a.head_dim,), "own": (heads, a.head_dim), "width": (heads * a.head_dim,)}
-            out[name] = of[over]
-    return out | _linear("o", width, queries, a.out_bias)
+            out[prefix + name] = of[over]
+    if a.relative is not None:
+        out[prefix + "relative"] = (a.relative.buckets, a.heads)
+    return out | _linear(prefix + "o", width, queries, a.out_bias)
 
 
 def _mlp(m: Mlp, width: int) -> Shapes:

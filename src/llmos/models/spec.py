@@ -12,6 +12,7 @@ from llmos.core.errors import UserError
 
 __all__ = [
     "Attention",
+    "Encoder",
     "Experts",
     "HeadNorm",
     "Layer",
@@ -19,6 +20,7 @@ __all__ = [
     "LongFactors",
     "Mlp",
     "Norm",
+    "RelativeBias",
     "Rope",
     "Spec",
     "Yarn",
@@ -160,11 +162,30 @@ class HeadNorm:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RelativeBias:
+    """A learned number for each head and bucket of distances, added to the scores (arXiv:1910.10683, T5).
+
+    Half of the buckets hold one distance each, the others grow with its logarithm up to `max_distance`; where tokens see
+    both ways, half of all are for what comes after.
+    """
+
+    buckets: int
+    max_distance: int
+
+    def __post_init__(self):
+        _require(4 <= self.buckets <= 255, f"relative positions need 4 to 255 buckets, not {self.buckets}")
+        _require(
+            self.buckets < self.max_distance <= 4096,
+            f"the largest relative distance must exceed the {self.buckets} buckets and be at most 4096, not {self.max_distance}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Attention:
     """Attention of `heads` queries that share `kv_heads` keys and values (arXiv:2305.13245).
 
     scale: factor of the scores, None for head_dim ** -0.5. window: a token sees itself and the window - 1 before it, None
-    for all. softcap: scores become cap * tanh(score / cap).
+    for all. softcap: scores become cap * tanh(score / cap). causal: False where every token sees the whole sequence.
     """
 
     heads: int
@@ -177,6 +198,8 @@ class Attention:
     window: int | None = None
     softcap: float | None = None
     qk_norm: HeadNorm | None = None
+    causal: bool = True
+    relative: RelativeBias | None = None
 
     def __post_init__(self):
         _require(min(self.heads, self.kv_heads, self.head_dim) > 0, f"attention sizes must be positive: {self}")
@@ -245,7 +268,8 @@ class Layer:
 
     norms: where they stand. pre: x + f(norm x). output: x + norm f(x) (OLMo 2). sandwich: x + post(f(norm x)) (Gemma 2).
     post: norm(x + f(x)), as in the first transformer. parallel: both parts read x, and x + attention + feed-forward goes
-    on; shared_norm: with one norm between them. branch_scale: factor of what each part adds.
+    on; shared_norm: with one norm between them. branch_scale: factor of what each part adds. cross: attention to what an
+    encoder made of a source, between the two.
     """
 
     norm: Norm
@@ -255,8 +279,10 @@ class Layer:
     parallel: bool = False
     shared_norm: bool = False
     branch_scale: float = 1.0
+    cross: Attention | None = None
 
     def __post_init__(self):
+        _require(self.cross is None or not self.parallel, "parallel branches have no cross-attention")
         _require(not self.parallel or self.norms == "pre", "parallel branches have their norms before them")
         _require(self.parallel or not self.shared_norm, "only parallel branches share a norm")
         _require_float32("branch scale", self.branch_scale)
@@ -266,9 +292,22 @@ class Layer:
         """The parameters of its norms, in the order of use."""
         if self.parallel:
             return ("norm1",) if self.shared_norm else ("norm1", "norm2")
-        if self.norms == "sandwich":
-            return ("norm1", "post1", "norm2", "post2")
-        return ("post1", "post2") if self.norms == "output" else ("norm1", "norm2")
+        parts = ("1", "2") if self.cross is None else ("1", "_cross", "2")
+        kinds = {"sandwich": ("norm", "post"), "output": ("post",)}.get(self.norms, ("norm",))
+        return tuple(kind + part for part in parts for kind in kinds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """Layers that read a whole source at once, for a decoder that attends to what they make of it. norm: after the last."""
+
+    layers: tuple[Layer, ...]
+    norm: Norm | None
+
+    def __post_init__(self):
+        _require(len(self.layers) > 0, "an encoder needs at least one layer")
+        for layer in self.layers:
+            _require(not layer.attention.causal and layer.cross is None, "layers of an encoder see their whole source")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,7 +315,8 @@ class Spec:
     """A whole model. width: size of the residual stream; context: largest number of positions it was made for.
 
     embed_width: size of an embedding where it is not the width (two projections lead there and back). norm: before the
-    head. logit_scale, logit_softcap: what becomes of the scores, in this order.
+    head. logit_scale, logit_softcap: what becomes of the scores, in this order. encoder: reads the source of every sequence,
+    with the same embeddings; start_id: the token that a continuation of it begins with.
     """
 
     family: str
@@ -293,8 +333,18 @@ class Spec:
     head_bias: bool = False
     logit_scale: float = 1.0
     logit_softcap: float | None = None
+    encoder: Encoder | None = None
+    start_id: int | None = None
 
     def __post_init__(self):
+        _require(
+            all((layer.cross is None) == (self.encoder is None) for layer in self.layers),
+            "cross-attention needs an encoder, and an encoder cross-attention in every layer",
+        )
+        _require(
+            (self.encoder is None) == (self.start_id is None) and 0 <= (self.start_id or 0) < self.vocab,
+            f"a decoder with an encoder needs a token to start with, not {self.start_id}",
+        )
         _require(min(self.width, self.vocab, self.context) > 0, "width, vocab and context must be positive")
         _require_float32("embed scale", self.embed_scale)
         _require_float32("logit scale", self.logit_scale)
@@ -314,5 +364,6 @@ class Spec:
     @property
     def ropes(self) -> tuple[tuple[Rope, int], ...]:
         """The distinct ropes with the size of their heads, in order of first use."""
-        parts = (layer.attention for layer in self.layers)
+        layers = self.layers if self.encoder is None else (*self.encoder.layers, *self.layers)
+        parts = (layer.attention for layer in layers)
         return tuple(dict.fromkeys((a.rope, a.head_dim) for a in parts if a.rope is not None))

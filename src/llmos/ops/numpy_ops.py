@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from llmos.models import Attention, Experts, Rope, inverse_frequencies
+from llmos.models import Attention, Experts, Rope, bucket, inverse_frequencies
 
 __all__ = ["NumpyOps"]
 
@@ -23,7 +23,7 @@ class NumpyOps:
     def __init__(self, outputs: Sequence[int] | None = None, context: int | None = None):
         self.outputs, self.context = outputs, context
 
-    def layer(self, index, block, x):
+    def layer(self, prefix, block, x):
         return block(x)
 
     def rows(self, table, ids):
@@ -64,15 +64,31 @@ class NumpyOps:
         a, b = x[..., :half], x[..., half : 2 * half]
         return np.concatenate([a * c - b * s, b * c + a * s, x[..., 2 * half :]], -1)
 
-    def attention(self, q, k, v, positions, a: Attention):
+    def attention(self, q, k, v, positions, a: Attention, biases=None):
+        positions = np.asarray(positions)
+        behind = positions[..., :, None] - positions[..., None, :]
+        seen = (behind >= 0) | (not a.causal)
+        if a.window is not None:
+            seen &= behind < a.window
+        added = np.where(seen, 0.0, -np.inf)
+        if a.relative is not None:
+            relative = a.relative
+            of = np.vectorize(lambda distance: bucket(relative, distance, a.causal), otypes=[int])(-behind)
+            added = added[..., None, :, :] + np.moveaxis(biases[of], -1, -3)
+        return self._attend(q, k, v, a, added)
+
+    def cross_attention(self, q, memory, a: Attention):
+        k, v = memory
+        return self._attend(q, k, v, a, 0.0)
+
+    def _attend(self, q, k, v, a: Attention, added):
+        """added: to the scores (heads, queries, keys)."""
         group = q.shape[-2] // k.shape[-2]
         k, v = (np.repeat(t, group, -2).swapaxes(-2, -3) for t in (k, v))
         scores = q.swapaxes(-2, -3) @ k.swapaxes(-1, -2) * a.score_scale
         if a.softcap is not None:
             scores = self.softcap(scores, a.softcap)
-        positions = np.asarray(positions)
-        behind = positions[..., :, None] - positions[..., None, :]
-        scores = np.where((behind >= 0) & (behind < (a.window or np.inf)), scores, -np.inf)
+        scores = scores + added
         p = np.exp(scores - scores.max(-1, keepdims=True))
         return (p / p.sum(-1, keepdims=True) @ v).swapaxes(-2, -3)
 

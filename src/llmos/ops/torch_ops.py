@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llmos.models import Attention, Experts, Rope, inverse_frequencies
+from llmos.models import Attention, Experts, Rope, bucket, inverse_frequencies
 
 __all__ = ["TorchOps"]
 
@@ -26,7 +26,7 @@ class TorchOps:
     def __init__(self, context: int | None = None):
         self.context = context
 
-    def layer(self, index: int, block: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    def layer(self, prefix: str, block: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return block(x)
 
     def rows(self, table: Tensor, ids: Tensor) -> Tensor:
@@ -69,20 +69,40 @@ class TorchOps:
         a, b, rest = x.split((half, half, x.shape[-1] - 2 * half), -1)
         return torch.cat([a * c - b * s, b * c + a * s, rest], -1).to(x.dtype)
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor, positions: Tensor, a: Attention) -> Tensor:
-        """q: (..., T, H, d); k, v: (..., T, K, d). Keys are repeated for their queries: torch's fast CPU path needs it."""
+    def attention(
+        self, q: Tensor, k: Tensor, v: Tensor, positions: Tensor, a: Attention, biases: Tensor | None = None
+    ) -> Tensor:
+        """q: (..., T, H, d); k, v: (..., T, K, d); biases: (buckets, H)."""
+        length = q.shape[-3]
+        if a.causal and a.relative is None and (a.window is None or a.window >= length):
+            return self._attend(q, k, v, a, None, is_causal=True)
+        added = torch.zeros(length, length, dtype=q.dtype, device=q.device)
+        added = added.masked_fill(~_seen(length, a, q.device), -math.inf)
+        if a.relative is not None and biases is not None:
+            of = [[bucket(a.relative, key - query, a.causal) for key in range(length)] for query in range(length)]
+            added = added + biases[torch.tensor(of, device=q.device)].movedim(-1, 0).to(q.dtype)
+        return self._attend(q, k, v, a, added)
+
+    def cross_attention(self, q: Tensor, memory: tuple[Tensor, Tensor], a: Attention) -> Tensor:
+        k, v = memory
+        return self._attend(q, k, v, a, None)
+
+    def _attend(
+        self, q: Tensor, k: Tensor, v: Tensor, a: Attention, added: Tensor | None, is_causal: bool = False
+    ) -> Tensor:
+        """added: to the scores. Keys are repeated for their queries: torch's fast CPU path needs it."""
         group = q.shape[-2] // k.shape[-2]
         k, v = (t.repeat_interleave(group, -2).to(q.dtype) for t in (k, v))
         q, k, v = (t.transpose(-2, -3) for t in (q, k, v))
-        if a.softcap is not None:
-            scores = self.softcap(q @ k.transpose(-1, -2) * a.score_scale, a.softcap)
-            hidden = ~_seen(q.shape[-2], a.window, q.device)
-            out = scores.masked_fill(hidden, -math.inf).softmax(-1) @ v
-        elif a.window is not None and a.window < q.shape[-2]:
-            mask = _seen(q.shape[-2], a.window, q.device)
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=a.score_scale)
+        if a.softcap is None:
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=added, is_causal=is_causal, scale=a.score_scale)
         else:
-            out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=a.score_scale)
+            scores = self.softcap(q @ k.transpose(-1, -2) * a.score_scale, a.softcap)
+            if is_causal:
+                scores = scores.masked_fill(~_seen(q.shape[-2], a, q.device), -math.inf)
+            elif added is not None:
+                scores = scores + added
+            out = scores.softmax(-1) @ v
         return out.transpose(-2, -3)
 
     def experts(
@@ -109,10 +129,11 @@ class TorchOps:
         return x
 
 
-def _seen(length: int, window: int | None, device: torch.device) -> Tensor:
+def _seen(length: int, a: Attention, device: torch.device) -> Tensor:
     """(T, T) bool: which tokens a token attends to."""
     behind = torch.arange(length, device=device)[:, None] - torch.arange(length, device=device)
-    return (behind >= 0) & (behind < (window or length))
+    seen = (behind >= 0) | (not a.causal)
+    return seen if a.window is None else seen & (behind < a.window)
 
 
 _ACTS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -1,0 +1,112 @@
+"""T5, its version 1.1 and FLAN-T5: an encoder reads the source, a decoder writes the answer. Reference: transformers
+`modeling_t5.py`; paper arXiv:1910.10683. Scores of attention are not scaled; positions are biases of distance, which the
+first layer of each stack holds for all.
+"""
+
+from llmos.models.fields import Fields
+from llmos.models.source import Source
+from llmos.models.spec import Act, Attention, Encoder, Layer, Mlp, Norm, RelativeBias, Spec
+
+MODEL_TYPE = "t5"
+ARCHITECTURE = "T5ForConditionalGeneration"
+IGNORED = frozenset(
+    {"classifier_dropout", "dropout_rate", "initializer_factor", "is_gated_act", "dense_act_fn", "output_past"}
+    | {"gradient_checkpointing"}
+)
+PREFIXES = ("",)
+UNUSED = (
+    r"(encoder|decoder)\.embed_tokens\.weight",
+    r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",
+)
+
+
+def _attention(ours: str, theirs: str) -> dict[str, Source]:
+    return {f"{ours}{n}": Source(f"{theirs}.{n}.weight") for n in ("q", "k", "v", "o")}
+
+
+def _stack(ours: str, theirs: str, mlp: int) -> dict[str, Source]:
+    block = f"{theirs}.block.{{i}}.layer"
+    first = f"{theirs}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+    return {
+        f"{ours}norm1": Source(f"{block}.0.layer_norm.weight"),
+        **_attention(ours, f"{block}.0.SelfAttention"),
+        f"{ours}relative": Source(first),
+        f"{ours}norm2": Source(f"{block}.{mlp}.layer_norm.weight"),
+        f"{ours}down": Source(f"{block}.{mlp}.DenseReluDense.wo.weight"),
+    }
+
+
+def _mlp(ours: str, theirs: str, gated: bool) -> dict[str, Source]:
+    if not gated:
+        return {f"{ours}up": Source(f"{theirs}.DenseReluDense.wi.weight")}
+    return {
+        f"{ours}gate": Source(f"{theirs}.DenseReluDense.wi_0.weight"),
+        f"{ours}up": Source(f"{theirs}.DenseReluDense.wi_1.weight"),
+    }
+
+
+def weights(spec: Spec) -> dict[str, Source]:
+    """Where the parameters of a spec lie: the names of the MLP depend on whether it is gated."""
+    gated = any(isinstance(layer.mlp, Mlp) and layer.mlp.gated for layer in spec.layers)
+    return {
+        "embed": Source("shared.weight"),
+        **_stack("encoder.{i}.", "encoder", 1),
+        **_mlp("encoder.{i}.", "encoder.block.{i}.layer.1", gated),
+        "encoder.norm": Source("encoder.final_layer_norm.weight"),
+        **_stack("layer.{i}.", "decoder", 2),
+        **_mlp("layer.{i}.", "decoder.block.{i}.layer.2", gated),
+        "layer.{i}.norm_cross": Source("decoder.block.{i}.layer.1.layer_norm.weight"),
+        **_attention("layer.{i}.cross.", "decoder.block.{i}.layer.1.EncDecAttention"),
+        "norm": Source("decoder.final_layer_norm.weight"),
+        "head": Source("lm_head.weight"),
+    }
+
+
+def spec(c: Fields) -> Spec:
+    """The spec of a T5 config. Positions beyond n_positions are possible; it says what the model was trained with."""
+    width, tied = c.integer("d_model"), c.flag("tie_word_embeddings", True)
+    # transformers 5 always says that they are tied, and tells version 1.1 and later, which are not, by this one.
+    tied = c.flag("scale_decoder_outputs", tied) and tied
+    norm = Norm(kind="rms", eps=c.number("layer_norm_epsilon", 1e-6))
+    relative = RelativeBias(
+        buckets=c.integer("relative_attention_num_buckets", 32),
+        max_distance=c.integer("relative_attention_max_distance", 128),
+    )
+    act, gated = c.choice("feed_forward_proj", _ACTS, "relu")
+    mlp = Mlp(hidden=c.integer("d_ff"), act=act, gated=gated)
+    heads, head_dim = c.integer("num_heads"), c.integer("d_kv")
+
+    def attention(causal: bool, biased: bool) -> Attention:
+        return Attention(
+            heads=heads,
+            kv_heads=heads,
+            head_dim=head_dim,
+            scale=1.0,
+            causal=causal,
+            relative=relative if biased else None,
+        )
+
+    n_layers = c.integer("num_layers")
+    reader = Layer(norm=norm, attention=attention(False, True), mlp=mlp)
+    writer = Layer(norm=norm, attention=attention(True, True), mlp=mlp, cross=attention(False, False))
+    return Spec(
+        family=MODEL_TYPE,
+        width=width,
+        vocab=c.integer("vocab_size"),
+        context=c.integer("n_positions", 512),
+        layers=(writer,) * c.integer("num_decoder_layers", n_layers),
+        norm=norm,
+        tied=tied,
+        logit_scale=width**-0.5 if tied else 1.0,
+        encoder=Encoder(layers=(reader,) * n_layers, norm=norm),
+        start_id=c.integer("decoder_start_token_id", 0, least=0),
+    )
+
+
+_ACTS: dict[str, tuple[Act, bool]] = {
+    "relu": ("relu", False),
+    "gelu": ("gelu", False),
+    "gated-gelu": ("gelu_tanh", True),
+    "gated-silu": ("silu", True),
+    "gated-relu": ("relu", True),
+}
