@@ -1,0 +1,69 @@
+"""Models with an encoder and a decoder compute what transformers computes."""
+
+import json
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch", reason="torch is not installed")
+transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+
+from llmos.models import FAMILIES, encode, forward, memories, shapes, sources, spec_from_config  # noqa: E402
+from llmos.ops.numpy_ops import NumpyOps  # noqa: E402
+from llmos.ops.torch_ops import TorchOps  # noqa: E402
+from llmos.weights import Parameters, open_checkpoint  # noqa: E402
+
+CASES = {
+    "t5": {},
+    "t5, gated": {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+    "t5, more layers in the decoder": {"num_decoder_layers": 3, "feed_forward_proj": "gelu"},
+    "t5, few buckets": {"relative_attention_num_buckets": 8, "relative_attention_max_distance": 20},
+}
+
+
+def tiny(case: str):
+    """A random T5; untied where version 1.1 is."""
+    sizes = {"vocab_size": 97, "d_model": 40, "d_kv": 12, "d_ff": 70, "num_layers": 2, "num_heads": 3}
+    torch.manual_seed(0)
+    config = transformers.T5Config(decoder_start_token_id=0, **(sizes | CASES[case]))
+    model = transformers.T5ForConditionalGeneration(config).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, 0.05, 0.25)
+    if CASES[case].get("tie_word_embeddings") is False:
+        model.lm_head.weight = torch.nn.Parameter(0.3 * torch.randn(97, 40))
+    return model
+
+
+def open_folder(folder):
+    spec = spec_from_config(json.loads((folder / "config.json").read_text()))
+    family = FAMILIES[spec.family]
+    names = {"prefixes": family.PREFIXES, "unused": family.UNUSED, "tied": spec.tied}
+    return spec, Parameters(open_checkpoint(folder), sources(spec), shapes(spec), **names)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_logits_agree_with_transformers_and_between_the_operations(case, tmp_path):
+    model = tiny(case)
+    model.save_pretrained(tmp_path)
+    spec, found = open_folder(tmp_path)
+    w = {name: found[name].float32().astype(np.float64) for name in found}
+    rng = np.random.default_rng(1)
+    source, ids = rng.integers(0, spec.vocab, 150), rng.integers(0, spec.vocab, 41)
+
+    def ours(ops, w):
+        memory = memories(ops, spec, w, encode(ops, spec, w, source, np.arange(len(source))))
+        return np.asarray(forward(ops, spec, w, ids, np.arange(len(ids)), memory))
+
+    with torch.no_grad():
+        expected = (
+            model.double()(input_ids=torch.from_numpy(source)[None], decoder_input_ids=torch.from_numpy(ids)[None])
+            .logits[0]
+            .numpy()
+        )
+    got = ours(NumpyOps(), w)
+    assert np.abs(got - expected).max() <= 1e-5 * np.abs(expected).max()
+    np.testing.assert_array_equal(got.argmax(-1), expected.argmax(-1))
+    with torch.no_grad():
+        by_torch = ours(TorchOps(), {name: torch.from_numpy(value) for name, value in w.items()})
+    np.testing.assert_allclose(by_torch, got, rtol=1e-9, atol=1e-9)
