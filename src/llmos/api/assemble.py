@@ -7,7 +7,7 @@ import numpy as np
 from llmos.compiler import Graph, Section, layout
 from llmos.hardware import usable_cores
 from llmos.models import Spec, inverse_frequencies
-from llmos.weights import Tensor, pack_into
+from llmos.weights import QuantizedTensor, Tensor, pack_into
 
 __all__ = ["fill_weights", "rope_bytes", "rope_tables", "weights_bytes"]
 
@@ -22,7 +22,7 @@ def weights_bytes(graph: Graph) -> int:
 
 def fill_weights(
     graph: Graph,
-    parameters: Mapping[str, Tensor],
+    parameters: Mapping[str, Tensor | QuantizedTensor],
     out: memoryview,
     progress: Callable[[int, int], None] | None = None,
     pack_rows: Callable[[np.ndarray, np.ndarray, str], bool] | None = None,
@@ -60,7 +60,7 @@ def _parts(section: Section) -> list[tuple[str, ...]]:
 
 
 def _row_reader(
-    parameters: Mapping[str, Tensor], parts: tuple[str, ...]
+    parameters: Mapping[str, Tensor | QuantizedTensor], parts: tuple[str, ...]
 ) -> tuple[Callable[[int, int], np.ndarray], Callable[[int], str]]:
     """Rows start .. stop of the stacked parts: bfloat16 bits where all parts are stored so, else float32; and whose a row is."""
     tensors = [parameters[name] for name in parts]
@@ -72,8 +72,8 @@ def _row_reader(
         for tensor, first in zip(tensors, starts, strict=False):
             a, b = max(start - first, 0), min(stop - first, tensor.shape[0])
             if a < b:
-                piece = Tensor(tensor.dtype, tensor.data[a:b])
-                pieces.append(piece.data if raw else piece.float32())
+                piece = tensor.rows(a, b)
+                pieces.append(piece.data if raw and isinstance(piece, Tensor) else piece.float32())
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def where(row: int) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from llmos import __version__
+from llmos.api.adapters import Adapters, NamedAdapter, adapter_list
 from llmos.api.assemble import weights_bytes
 from llmos.api.explain import explain_graph
 from llmos.api.prepare import Source, choose_options, open_source
@@ -29,6 +30,7 @@ def compile_model(
     weights: str | None = None,
     kv: str | None = None,
     target: str | None = None,
+    adapter: Adapters = None,
     explain: bool = False,
     roofs: Roofs | None = None,
     dump: Path | None = None,
@@ -36,11 +38,11 @@ def compile_model(
 ) -> str | None:
     """Compile a model into the bundle `output`, and its code for this machine into the local cache.
 
-    weights, kv: number formats (None: the checkpoint's precision). dump: folder for the graph after each pass. With `explain`
+    weights, kv: number formats (None: the checkpoint's precision). adapter: one or several to merge into it, in order. dump: folder for the graph after each pass. With `explain`
     returns a table of the operations with their predicted times against `roofs`, which are measured in this call where they
     are not given (`llmos.api.measure_roofs`). Raises UserError, FormatError and ResourceError as `load_model` does.
     """
-    source = open_source(name, progress)
+    source = open_source(name, adapter_list(adapter), progress)
     if source.bundle is not None:
         raise UserError(f"{name} is compiled already: give the checkpoint that it was made from")
     options, licence = choose_options(source, weights, kv), _licence(source.resolved.path)
@@ -83,9 +85,15 @@ def _lineage(source: Source, name: str, options: Options) -> dict[str, Any]:
         "verb": "compile",
         "source": Path(name).name if Path(name).exists() else name,
         "files": {file.name: sha256_file(file) for file in source.files},
+        "adapters": [_lineage_of(each) for each in source.adapters],
         "recipe": {"weights": options.weights, "kv": options.kv},
         "producer": f"llmos {__version__}",
     }
+
+
+def _lineage_of(each: NamedAdapter) -> dict[str, Any]:
+    files = {file.name: sha256_file(file) for file in each.adapter.files()}
+    return {"source": Path(each.name).name if Path(each.name).exists() else each.name, "files": files}
 
 
 def _licence(path: Path) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard, Unpack
 
+from llmos.api.adapters import Adapters, adapter_list
 from llmos.api.generation import Generation
 from llmos.api.limits import check_count
 from llmos.api.model_defaults import unapplied
@@ -36,6 +37,7 @@ def load_model(
     batch: int | None = None,
     threads: int | None = None,
     kv: str | None = None,
+    adapter: Adapters = None,
     progress: Callable[[str], None] | None = None,
 ) -> "Model":
     """Load a model, compiling it for this machine the first time.
@@ -44,7 +46,8 @@ def load_model(
     llama2.c `.bin`, or `organisation/name[@revision]` on the Hub. weights: float32, bf16 or int8; None keeps the checkpoint's
     precision, nothing is quantised unasked. context: positions to make room for. batch: sequences that have such room at the
     same time, None four or fewer where memory is short; those beyond wait. threads: None uses every core that the process
-    may use. kv: format of keys and values. progress: called with one-line messages during long work.
+    may use. kv: format of keys and values. adapter: a folder (or Hub name) with a LoRA adapter to merge into the model, or
+    several in order; a folder with an adapter alone can be loaded by itself. progress: called with one-line messages during long work.
 
     Raises UserError for what cannot be used, FormatError for damaged files, ResourceError for too little memory or no compiler.
     """
@@ -61,6 +64,7 @@ def load_model(
         context=context,
         batch=batch,
         threads=threads,
+        adapters=adapter_list(adapter),
         progress=progress,
     )
     if prepared.notice:

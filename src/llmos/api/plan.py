@@ -75,7 +75,7 @@ def plan_model(
         raise UserError(f"verb is {verb!r}; allowed: {', '.join(VERBS)}")
     for setting, value in (("context", context), ("batch", batch), ("threads", threads)):
         check_count(setting, value)
-    source = open_source(name, progress)
+    source = open_source(name, progress=progress)
     reach, options = chosen_context(source.spec, context), choose_options(source, weights, kv)
     graph = build_graph(source.spec, options)
     if source.bundle is not None:

@@ -1,11 +1,12 @@
 """From a name to a program that can run: resolve, read, build the graph, compile for this machine, place the weights."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+from llmos.api.adapters import NamedAdapter, adapt, base_of, named_adapters, text_folder
 from llmos.api.assemble import fill_weights, rope_tables, weights_bytes
 from llmos.api.demand import Demand, sizes_of
 from llmos.api.limits import check_generation, check_memory, check_numbers, chosen_context, chosen_reach
@@ -15,12 +16,13 @@ from llmos.core.env import environment
 from llmos.core.errors import FormatError, UserError
 from llmos.hardware import features, memory, usable_cores
 from llmos.hub import Resolved, resolve
-from llmos.models import FAMILIES, Spec, parameter_count, shapes, sources, spec_from_config
+from llmos.models import Spec, parameter_count, spec_from_config
 from llmos.native import include_dir, sources_hash
 from llmos.plan import Sizes
 from llmos.runtime import Program, native_packer
 from llmos.text import PromptFormat, Tokenizer
 from llmos.weights import Llama2cFile, Parameters, open_checkpoint
+from llmos.weights.peft import AdaptedParameters
 
 __all__ = ["Prepared", "Source", "check_graph", "choose_options", "demand", "open_source", "open_tokenizer", "prepare"]
 
@@ -42,7 +44,8 @@ _TOKENIZER = (
 class Source:
     """An opened model: what it is and how its weights get into a graph's layout.
 
-    files: those that were read for it; tokenizer_unapplied: what its tokenizer settings ask for and is not done.
+    files: those that were read for it; tokenizer_unapplied: what its tokenizer settings ask for and is not done; adapters: what
+    is merged into it, in order.
     """
 
     resolved: Resolved
@@ -53,7 +56,8 @@ class Source:
     precision: str
     generation: dict[str, Any] = field(default_factory=dict)
     tokenizer_unapplied: tuple[str, ...] = ()
-    parameters: Parameters | None = None
+    parameters: Parameters | AdaptedParameters | None = None
+    adapters: tuple[NamedAdapter, ...] = ()
     bundle: Bundle | None = None
 
     @property
@@ -107,6 +111,7 @@ def prepare(
     batch: int | None = None,
     threads: int | None = None,
     target: str | None = None,
+    adapters: Sequence[str] = (),
     free_bytes: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Prepared:
@@ -114,11 +119,12 @@ def prepare(
 
     batch: full contexts to make room for, None as many as `plan.pool_pages` says. free_bytes: memory that may be taken, None
     what is free.
+    adapters: names of those to merge into it, in order.
 
     Raises UserError for names, formats and settings that cannot be used, FormatError for damaged files, ResourceError where
     memory is short or there is no compiler.
     """
-    source = open_source(name, progress)
+    source = open_source(name, adapters, progress)
     reach = chosen_context(source.spec, context)
     options = choose_options(source, weights, kv)
     graph = build_graph(source.spec, options)
@@ -182,19 +188,25 @@ def demand(
     )
 
 
-def open_source(name: str, progress: Callable[[str], None] | None = None) -> Source:
-    """Resolve a name and open what it leads to."""
+def open_source(name: str, adapters: Sequence[str] = (), progress: Callable[[str], None] | None = None) -> Source:
+    """Resolve a name and those of adapters, and open what they lead to. The name of an adapter alone leads to its base too."""
     report = (
         (lambda file, done, total: progress(f"downloading {file} {100 * done // max(total, 1)} %"))
         if progress
         else None
     )
     resolved = resolve(name, progress=report)
+    base = base_of(resolved, adapters, report)
+    if base is not None:
+        resolved, adapters = replace(base, display=name), (str(resolved.path), *adapters)
+    opened = named_adapters(adapters, report)
     if resolved.kind == "bundle":
+        if opened:
+            raise UserError(f"{name} is compiled already: give --adapter when it is compiled from its source")
         return _open_bundle(resolved)
     if resolved.kind == "llama2c":
-        return _open_llama2c(resolved)
-    return _open_folder(resolved)
+        return _open_llama2c(resolved, opened)
+    return _open_folder(resolved, opened)
 
 
 def choose_options(source: Source, weights: str | None, kv: str | None) -> Options:
@@ -227,52 +239,47 @@ def check_graph(bundle: Bundle, graph: Graph) -> None:
         )
 
 
-def _open_folder(resolved: Resolved) -> Source:
+def _open_folder(resolved: Resolved, adapters: Sequence[NamedAdapter]) -> Source:
     path = resolved.path / "config.json"
     config = _read_config(path)
     spec = _spec(config, path)
-    family = FAMILIES[spec.family]
     checkpoint = open_checkpoint(resolved.path)
-    parameters = Parameters(
-        checkpoint,
-        sources(spec),
-        shapes(spec),
-        prefixes=family.PREFIXES,
-        unused=family.UNUSED,
-        tied=spec.tied,
-    )
-    has_tokenizer = (resolved.path / "tokenizer.json").exists()
-    read = [resolved.path / name for name in (*_CONFIGS, *(_TOKENIZER if has_tokenizer else ()))]
+    made = adapt(config, spec, checkpoint, adapters)
+    text = text_folder(resolved.path, adapters)
+    has_tokenizer = (text / "tokenizer.json").exists()
+    read = [*(resolved.path / name for name in _CONFIGS), *(text / name for name in _TOKENIZER if has_tokenizer)]
     beside = resolved.path / "generation_config.json"
     generation = _read_config(beside) if beside.exists() else {}
     check_generation(generation, beside)
-    format, unapplied = PromptFormat.read(resolved.path) if has_tokenizer else (None, [])
+    format, unapplied = PromptFormat.read(text) if has_tokenizer else (None, [])
     return Source(
         resolved=resolved,
         files=(*filter(Path.exists, read), *checkpoint.files()),
-        config=config,
-        spec=spec,
+        config=made.config,
+        spec=made.spec,
         prompt_format=format,
         tokenizer_unapplied=tuple(unapplied),
-        precision=parameters.dtype,
+        precision=made.parameters.dtype,
         generation=generation,
-        parameters=parameters,
+        parameters=made.parameters,
+        adapters=tuple(adapters),
     )
 
 
-def _open_llama2c(resolved: Resolved) -> Source:
+def _open_llama2c(resolved: Resolved, adapters: Sequence[NamedAdapter]) -> Source:
     file = Llama2cFile(resolved.path)
-    spec = spec_from_config(file.config)
-    beside = [resolved.path.with_name(name) for name in ("tokenizer.bin", f"tok{spec.vocab}.bin")]
+    made = adapt(file.config, spec_from_config(file.config), file, adapters)
+    beside = [resolved.path.with_name(name) for name in ("tokenizer.bin", f"tok{made.spec.vocab}.bin")]
     found = next((path for path in beside if path.exists()), None)
     return Source(
         resolved=resolved,
         files=(*file.files(), *([found] if found else [])),
-        config=file.config,
-        spec=spec,
-        prompt_format=PromptFormat.from_llama2c(found, spec.vocab) if found else None,
+        config=made.config,
+        spec=made.spec,
+        prompt_format=PromptFormat.from_llama2c(found, made.spec.vocab) if found else None,
         precision="float32",
-        parameters=Parameters(file, sources(spec), shapes(spec), tied=spec.tied),
+        parameters=made.parameters,
+        adapters=tuple(adapters),
     )
 
 
@@ -330,6 +337,14 @@ def _spec(config: dict[str, Any], where: str | Path) -> Spec:
         raise FormatError(where, str(error)) from error
 
 
+def adapter_names(source: Source) -> list[str]:
+    """What was merged into a model, now or when its bundle was made."""
+    if source.bundle is None:
+        return [each.name for each in source.adapters]
+    found = source.bundle.document("lineage").get("adapters")
+    return [str(each.get("source")) for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
 def _percent(progress: Callable[[str], None] | None, what: str) -> Callable[[int, int], None] | None:
     return None if progress is None else lambda done, total: progress(f"{what} {100 * done // max(total, 1)} %")
 
@@ -339,6 +354,7 @@ def _info(source: Source, options: Options, target: str, context: int, program: 
     return {
         "name": source.resolved.display,
         "path": str(source.resolved.path),
+        "adapters": adapter_names(source),
         "family": spec.family,
         "parameters": parameter_count(spec),
         "layers": len(spec.layers),

@@ -32,6 +32,12 @@ def _complete_target(ctx: click.Context, param: click.Parameter, incomplete: str
     "--kv", type=_FORMATS, help="Format of keys and values in memory [float32 beside float32 weights, else bf16]."
 )
 @click.option(
+    "--adapter",
+    multiple=True,
+    metavar="PATH",
+    help="A LoRA adapter to merge into the model; may be given several times [none].",
+)
+@click.option(
     "--target",
     help="Instruction set to compile for [LLMOS_TARGET, else the best of this machine].",
     shell_complete=_complete_target,
@@ -50,6 +56,7 @@ def command(
     weights: str | None,
     kv: str | None,
     target: str | None,
+    adapter: tuple[str, ...],
     explain: bool,
     dump: Path | None,
 ) -> None:
@@ -60,7 +67,15 @@ def command(
         raise click.UsageError(f"the output is {str(output)!r}; its name must end in .llm")
     with Progress() as progress:
         report = compile_model(
-            model, output, weights=weights, kv=kv, target=target, explain=explain, dump=dump, progress=progress
+            model,
+            output,
+            weights=weights,
+            kv=kv,
+            target=target,
+            adapter=adapter,
+            explain=explain,
+            dump=dump,
+            progress=progress,
         )
     if explain and report:
         click.echo(report)

@@ -15,10 +15,16 @@ __all__ = ["command"]
 
 @click.command("info")
 @click.argument("model", shell_complete=complete_model)
+@click.option(
+    "--adapter",
+    multiple=True,
+    metavar="PATH",
+    help="A LoRA adapter to merge into the model; may be given several times [none].",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
-def command(model: str, as_json: bool) -> None:
+def command(model: str, adapter: tuple[str, ...], as_json: bool) -> None:
     """Show what a model is made of: family, sizes, formats, prompt format, hashes."""
-    facts = load(model).info()
+    facts = load(model, adapter=adapter).info()
     if as_json:
         write_json(facts)
     else:
@@ -31,11 +37,13 @@ def _show(facts: Mapping[str, Any], indent: str) -> None:
         if isinstance(value, Mapping):
             click.echo(label)
             _show(value, indent + "  ")
-        elif value is not None:
+        elif value is not None and value != []:
             click.echo(f"{label:<18}{_worded(key, value)}")
 
 
 def _worded(key: str, value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
     if key.endswith("bytes"):

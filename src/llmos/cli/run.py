@@ -64,6 +64,12 @@ __all__ = ["command"]
     help="Format of keys and values in memory [float32 beside float32 weights, else bf16].",
 )
 @click.option(
+    "--adapter",
+    multiple=True,
+    metavar="PATH",
+    help="A LoRA adapter to merge into the model; may be given several times [none].",
+)
+@click.option(
     "--context",
     type=click.IntRange(1),
     metavar="N",
@@ -94,7 +100,7 @@ def command(words: tuple[str, ...], chat: bool | None, as_json: bool, **flags: A
     """
     name, prompt = _split(words)
     sampling = _sampling(flags)
-    settings = {key: flags[key] for key in ("weights", "kv", "context", "threads")}
+    settings = {key: flags[key] for key in ("weights", "kv", "context", "threads", "adapter")}
     if prompt is None and sys.stdin.isatty() and not as_json:
         from llmos.cli.chat import converse
 

@@ -4,6 +4,7 @@ from llmos.weights.checkpoint import Checkpoint, holds_weights, open_checkpoint
 from llmos.weights.llama2c import Llama2cFile
 from llmos.weights.pack import pack, pack_into, packed_bytes, unpack
 from llmos.weights.parameters import Parameters
+from llmos.weights.quantized import QuantizedTensor
 from llmos.weights.safetensors import SafetensorsFile
 from llmos.weights.tensor import Tensor, bf16_to_float32, float32_to_bf16
 
@@ -11,6 +12,7 @@ __all__ = [
     "Checkpoint",
     "Llama2cFile",
     "Parameters",
+    "QuantizedTensor",
     "SafetensorsFile",
     "Tensor",
     "bf16_to_float32",

@@ -66,7 +66,7 @@ class Parameters(Mapping[str, Tensor]):
         source = self._sources[name]
         stored = [self.checkpoint.tensor(tensor) for tensor in self._tensor_names(name)]
         dtype, data = stored[0].dtype, stored[0].data if len(stored) == 1 else np.stack([row.data for row in stored])
-        data = self._part(name, data.T if source.transpose else data)
+        data = self.part(name, data.T if source.transpose else data)
         if source.plus:
             dtype, data = "float32", Tensor(dtype, data).float32() + np.float32(source.plus)
         return Tensor(dtype, data, stored[0].where)
@@ -76,6 +76,25 @@ class Parameters(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._shapes)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._shapes[name]
+
+    def whole(self, name: str) -> tuple[int, int]:
+        """Rows and columns of the (turned) tensor that holds a matrix, alone or among others."""
+        shape = self._expected(name)
+        rows, columns = shape[::-1] if self._sources[name].transpose else shape
+        return rows, columns
+
+    def part(self, name: str, data: np.ndarray) -> np.ndarray:
+        """Of something that has a row for each row of a parameter's (turned) tensor: the rows that are the parameter's."""
+        source, rows = self._sources[name], self._shapes[name][0]
+        if not source.among:
+            return data[source.skip :]
+        groups = source.groups
+        start = sum(self._shapes[other][0] for other in self._before(name)) // groups
+        of_groups = data.reshape(groups, -1, *data.shape[1:])[:, start : start + rows // groups]
+        return of_groups[0] if groups == 1 else of_groups.reshape(rows, *data.shape[1:])
 
     def _tensor_name(self, source: _Source) -> str:
         plain = source.name in ("lm_head.weight",)
@@ -87,16 +106,6 @@ class Parameters(Mapping[str, Tensor]):
         if "{r}" not in tensor:
             return [tensor]
         return [tensor.replace("{r}", str(row)) for row in range(self._shapes[name][0])]
-
-    def _part(self, name: str, data: np.ndarray) -> np.ndarray:
-        """The rows of its (turned) tensor that a parameter is."""
-        source, rows = self._sources[name], self._shapes[name][0]
-        if not source.among:
-            return data[source.skip :]
-        groups = source.groups
-        start = sum(self._shapes[other][0] for other in self._before(name)) // groups
-        of_groups = data.reshape(groups, -1, *data.shape[1:])[:, start : start + rows // groups]
-        return of_groups[0] if groups == 1 else of_groups.reshape(rows, *data.shape[1:])
 
     def _before(self, name: str) -> list[str]:
         """The parameters that stand before this one in their tensor."""

@@ -22,6 +22,10 @@ class Tensor:
     def shape(self) -> tuple[int, ...]:
         return self.data.shape
 
+    def rows(self, start: int, stop: int) -> "Tensor":
+        """The tensor of rows start .. stop, a view."""
+        return Tensor(self.dtype, self.data[start:stop], self.where)
+
     def float32(self) -> np.ndarray:
         """The values as float32 (a copy unless they are already)."""
         return bf16_to_float32(self.data) if self.dtype == "bfloat16" else np.asarray(self.data, dtype=np.float32)

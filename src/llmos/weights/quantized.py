@@ -1,0 +1,113 @@
+"""Matrices as small integers in groups of 32 columns: how they are held in memory on the way from a file to packed weights.
+
+`Groups` is what the kernels' formats int8, int4 and uint4 are made of; `QuantizedTensor` is a matrix that a file stores in some
+such way of its own (GGUF, GPTQ, AWQ, ...). Scales are float16 because those files' scales are: they survive exactly.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["GROUP", "Groups", "QuantizedTensor"]
+
+GROUP = 32  # columns that share a scale; the last group of a row may have fewer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """Rows of codes with a scale, and perhaps a minimum, for each row and group of 32 columns.
+
+    codes: (N, K), int8 or uint8 (0 to 15); scales: (N, ceil(K / 32)) float16; minimums: of the same shape or None. A value is
+    code * scale (int8), (code - 8) * scale (uint8 without minimums), code * scale + minimum (uint8 with minimums).
+    """
+
+    codes: np.ndarray
+    scales: np.ndarray
+    minimums: np.ndarray | None = None
+
+    def __post_init__(self):
+        n, k = self.codes.shape
+        assert self.codes.dtype in (np.int8, np.uint8), f"codes are {self.codes.dtype}, not int8 or uint8"
+        assert self.minimums is None or self.codes.dtype == np.uint8, "int8 has no minimums"
+        for part in (self.scales, self.minimums):
+            if part is not None:
+                assert part.shape == (n, -(-k // GROUP)) and part.dtype == np.float16, f"{part.dtype} {part.shape}"
+
+    @property
+    def format(self) -> str:
+        """The weight format that holds them exactly: int8, int4 or uint4."""
+        if self.codes.dtype == np.int8:
+            return "int8"
+        return "int4" if self.minimums is None else "uint4"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.codes.shape[0], self.codes.shape[1]
+
+    def rows(self, start: int, stop: int) -> "Groups":
+        """Rows start .. stop, as views."""
+        minimums = None if self.minimums is None else self.minimums[start:stop]
+        return Groups(codes=self.codes[start:stop], scales=self.scales[start:stop], minimums=minimums)
+
+    def float32(self) -> np.ndarray:
+        """The (N, K) values that they stand for."""
+        k = self.codes.shape[1]
+        values = self.codes.astype(np.float32)
+        if self.format == "int4":
+            values -= 8
+        values *= _each_column(self.scales, k)
+        if self.minimums is not None:
+            values += _each_column(self.minimums, k)
+        return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizedTensor:
+    """A matrix that is stored quantised, read when asked for.
+
+    dtype: the stored kind, such as "q4_0"; shape: (N, K); where: file and name, for messages; keeps: the weight format whose
+    groups hold it exactly or nearly, None where none does. read_float32(start, stop) gives the values of rows as float32;
+    read_groups(start, stop) the same rows as `Groups` of the format `keeps`, and is there where that is.
+    """
+
+    dtype: str
+    shape: tuple[int, int]
+    where: str
+    read_float32: Callable[[int, int], np.ndarray]
+    keeps: str | None = None
+    read_groups: Callable[[int, int], Groups] | None = None
+    first_row: int = 0
+
+    def __post_init__(self):
+        assert (self.keeps is None) == (self.read_groups is None), f"{self.where}: keeps {self.keeps} without a reader"
+
+    def rows(self, start: int, stop: int) -> "QuantizedTensor":
+        """The tensor of rows start .. stop; nothing is read yet."""
+        assert 0 <= start <= stop <= self.shape[0], f"rows {start} to {stop} of {self.shape}"
+        return QuantizedTensor(
+            dtype=self.dtype,
+            shape=(stop - start, self.shape[1]),
+            where=self.where,
+            read_float32=self.read_float32,
+            keeps=self.keeps,
+            read_groups=self.read_groups,
+            first_row=self.first_row + start,
+        )
+
+    def float32(self) -> np.ndarray:
+        """The values as float32 (N, K)."""
+        return self.read_float32(self.first_row, self.first_row + self.shape[0])
+
+    def groups(self) -> Groups:
+        """Codes and scales in the format `keeps`, which must not be None."""
+        assert self.read_groups is not None, f"{self.where} is {self.dtype}, which no format keeps"
+        groups = self.read_groups(self.first_row, self.first_row + self.shape[0])
+        assert groups.format == self.keeps and groups.shape == self.shape, (
+            f"{self.where}: {groups.format} {groups.shape}"
+        )
+        return groups
+
+
+def _each_column(of_groups: np.ndarray, columns: int) -> np.ndarray:
+    return np.repeat(of_groups.astype(np.float32), GROUP, axis=1)[:, :columns]
