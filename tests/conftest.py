@@ -15,7 +15,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 # Reasons that depend on the machine alone.
-EXPECTED = (r"cannot run target", r"cannot make a namespace", r"no accelerator", r"needs a browser", r"not Linux")
+EXPECTED = (
+    r"cannot run target",
+    r"cannot make a namespace",
+    r"no accelerator",
+    r"needs a browser",
+    r"not Linux",
+    r"qemu-\w+ is not installed",
+)
 
 # Child processes find the package too, installed or not.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from llmos.compiler import TARGETS
-from llmos.hardware import features
+from llmos.hardware import architecture, features
 from llmos.runtime import Batch, NativeExecutor, Output
 from tests.tiny_programs import folder_program
 
@@ -15,7 +15,8 @@ BOUND = {"float32": 1e-4, "bf16": 2e-2, "int8": 5e-2}  # of the largest logit
 
 
 def targets():
-    able = {target.name: target.needs <= features() for target in TARGETS.values()}
+    able = {target.name: target.runs_with(features()) for target in TARGETS.values()}
+    able = {name: runs for name, runs in able.items() if TARGETS[name].architecture == architecture()}
     skip = {name: pytest.mark.skip(reason=f"cannot run target {name}") for name in able}
     return [pytest.param(name, marks=() if able[name] else skip[name]) for name in able]
 

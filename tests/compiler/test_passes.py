@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llmos.compiler import Options, build_graph, emit, graph_hash, layout, target_named, to_dict
+from llmos.compiler import TARGETS, Options, build_graph, emit, graph_hash, layout, target_named, to_dict
 from llmos.compiler.graph import check
 from llmos.compiler.passes import PIPELINE
 from llmos.compiler.trace import trace
@@ -226,12 +226,30 @@ def test_each_pass_is_dumped(tmp_path):
 
 
 def test_targets_are_chosen_by_features_and_refused_by_name():
-    assert target_named(None, frozenset()).name == "portable"
-    assert target_named(None, frozenset({"avx2", "fma", "bmi2", "f16c"})).name == "x86-64-v3"
+    v3 = frozenset({"avx2", "fma", "bmi2", "f16c"})
+    assert target_named(None, frozenset(), "x86_64").name == "portable"
+    assert target_named(None, v3, "x86_64").name == "x86-64-v3"
     with pytest.raises(UserError, match="lacks avx2"):
-        target_named("x86-64-v3", frozenset())
+        target_named("x86-64-v3", frozenset(), "x86_64")
     with pytest.raises(UserError, match="portable, x86-64-v3"):
-        target_named("sparc", frozenset())
+        target_named("sparc", frozenset(), "x86_64")
+
+
+def test_targets_are_those_of_the_architecture():
+    assert target_named(None, frozenset({"asimd"}), "aarch64").name == "aarch64-portable"
+    assert target_named(None, frozenset({"asimd", "asimddp"}), "aarch64").name == "aarch64-dotprod"
+    assert target_named("portable", frozenset({"asimddp"}), "aarch64").name == "aarch64-portable"
+    with pytest.raises(UserError, match="it is for x86_64, and the processor is aarch64"):
+        target_named("x86-64-v3", frozenset(), "aarch64")
+    with pytest.raises(UserError, match="architecture riscv64; known: aarch64, x86_64"):
+        target_named(None, frozenset(), "riscv64")
+
+
+def test_a_target_on_a_system_is_a_triple():
+    assert TARGETS["aarch64-dotprod"].on("linux").triple == "aarch64-linux-gnu.2.17"
+    assert TARGETS["aarch64-dotprod"].on("macos").triple == "aarch64-macos.13.0-none"
+    assert TARGETS["x86-64-v3"].on("windows").triple == "x86_64-windows-gnu"
+    assert [TARGETS["portable"].on(name).suffix for name in ("linux", "macos", "windows")] == [".so", ".dylib", ".dll"]
 
 
 def test_unknown_formats_are_refused():

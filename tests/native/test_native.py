@@ -1,62 +1,47 @@
-"""The kernels' own tests, compiled with the flags of generated code and run for each instruction set of this machine."""
+"""The kernels' own tests, compiled with the flags of generated code and run for each instruction set: on this machine, or emulated."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from llmos.compiler.targets import TARGETS, target_named
-from llmos.core.env import environment
 from llmos.hardware import features
 from llmos.native import include_dir
+from tests.native_programs import compile_program, launcher, run_program
 
 pytestmark = pytest.mark.toolchain
 SOURCES = sorted((include_dir().parent / "tests").glob("*_test.cc"))
-FLAGS = [
-    "-nostdlib++",
-    "-target",
-    "x86_64-linux-gnu.2.17",
-    "-std=c++20",
-    "-ffp-contract=off",
-    "-fno-exceptions",
-    "-fno-rtti",
-    "-fno-math-errno",
-    "-Wall",
-    "-Wextra",
-    "-Werror",
-    "-Wno-unused-parameter",
-    "-Wno-psabi",
-    "-pthread",
-]
 SANITIZERS = {
     "undefined": ["-O1", "-fsanitize=undefined", "-fsanitize-trap=undefined"],
     "thread": ["-O1", "-fsanitize=thread"],
 }
-FAST = ("portable", target_named(None, features()).name)
+FAST = {target_named("portable", features()).name, target_named(None, features()).name}
+EMULATED = "aarch64-dotprod"  # fast too, as far as its instructions matter and emulation takes seconds
+FAST_EMULATED = {"vec_test", "linear_test", "quantize_test", "pack_test", "team_test"}
+
+
+def matrix() -> list:
+    """Every program on every target, those that `make test` leaves out marked slow."""
+    rows = []
+    for target in TARGETS:
+        for source in SOURCES:
+            fast = target in FAST or (target == EMULATED and source.stem in FAST_EMULATED)
+            marks = () if fast else pytest.mark.slow
+            rows.append(pytest.param(target, source, marks=marks, id=f"{target}-{source.stem}"))
+    return rows
 
 
 def outcome(source: Path, folder: Path, target: str, *flags: str) -> str:
     """The closing line of a test program, which is compiled first."""
-    if not TARGETS[target].needs <= features():
-        pytest.skip(f"cannot run target {target}")
     program = folder / source.stem
-    command = [sys.executable, "-m", "ziglang", "c++", *FLAGS, *flags, f"-mcpu={TARGETS[target].cpu}"]
-    cache = environment().cache / "toolchain"
-    variables = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(cache), "ZIG_LOCAL_CACHE_DIR": str(cache / "local")}
-    subprocess.run([*command, f"-I{include_dir()}", str(source), "-o", str(program)], check=True, env=variables)
-    done = subprocess.run([str(program)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}{done.stderr}"
-    return done.stdout.splitlines()[-1]
+    launcher(TARGETS[target])
+    compile_program([source], program, TARGETS[target], *flags)
+    return run_program(program, TARGETS[target]).splitlines()[-1]
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-@pytest.mark.parametrize(
-    "target", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in TARGETS]
-)
-def test_kernels_agree_with_their_definitions(source: Path, target: str, tmp_path: Path):
+@pytest.mark.parametrize(("target", "source"), matrix())
+def test_kernels_agree_with_their_definitions(target: str, source: Path, tmp_path: Path):
     assert re.fullmatch(r"[1-9]\d* passed, 0 failed", outcome(source, tmp_path, target, "-O3"))
 
 

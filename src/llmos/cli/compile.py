@@ -14,8 +14,10 @@ _FORMATS = click.Choice(["float32", "bf16", "int8"])
 
 def _complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     from llmos.compiler import TARGETS
+    from llmos.hardware import architecture
 
-    return [name for name in TARGETS if name.startswith(incomplete)]
+    here = (target.name for target in TARGETS.values() if target.architecture == architecture())
+    return [name for name in here if name.startswith(incomplete)]
 
 
 @click.command("compile")

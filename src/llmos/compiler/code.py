@@ -1,8 +1,9 @@
 """Code in the local cache, keyed by everything that shapes it: source, target, flags, toolchain, kernels.
 
-A library ends with a seal, the SHA-256 of what comes before it: the loader does not look past the tables of an ELF file, and
-one file cannot disagree with itself as two could when processes compile at once. A library without its seal is damaged; the
-system would map it and die of it, so it is compiled again.
+The name of a library is its key and the SHA-256 of its bytes, so that one file says what it is and whether it is whole: two
+files could disagree when processes compile at once, and bytes behind the code would break the signature without which macOS
+loads nothing. A library that is not what its name says is damaged; the system would map it and die of it, so it is compiled
+again.
 """
 
 import ctypes
@@ -21,8 +22,6 @@ from llmos.core.files import atomic_write, make_directory
 from llmos.core.log import get_logger
 
 __all__ = ["cached_library", "compile_code", "open_library"]
-
-_SEAL = b"llmos code, sha256:"
 
 
 def compile_code(
@@ -53,20 +52,22 @@ def cached_library(
     include: folders of headers; key: the digests of what lies in them. Raises as `build_shared` does.
     """
     folder = environment().cache / "code"
-    library = folder / f"{_name(source, target, key)}.so"
-    if _is_whole(library):
-        return library
+    name = _name(source, target, key)
+    found = _whole(folder, name, target)
+    if found is not None:
+        return found
     if progress:
         progress(f"compiling for {target.name}")
-    text = library.with_suffix(".cc")
+    text = folder / f"{name}.cc"
     with atomic_write(text) as file:
         file.write(source.encode())
-    with tempfile.TemporaryDirectory(dir=make_directory(folder), prefix=f".{library.name}.") as scratch:
-        built = Path(scratch) / "code.so"
+    with tempfile.TemporaryDirectory(dir=make_directory(folder), prefix=f".{name}.") as scratch:
+        built = Path(scratch) / f"code{target.suffix}"
         build_shared(text, built, target, include=include)
         code = built.read_bytes()
+    library = folder / f"{name}.{_digest(code)}{target.suffix}"
     with atomic_write(library) as file:
-        file.write(code + _seal(code))
+        file.write(code)
     return library
 
 
@@ -82,22 +83,21 @@ def open_library(library: Path) -> ctypes.CDLL:
 
 
 def _name(source: str, target: Target, key: tuple[str, ...]) -> str:
-    parts = (source, target.name, target.cpu, toolchain_id(), *FLAGS, *key)
+    parts = (source, target.name, target.triple, target.cpu, toolchain_id(), *FLAGS, *key)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
-def _seal(code: bytes) -> bytes:
-    return _SEAL + hashlib.sha256(code).digest()
+def _whole(folder: Path, name: str, target: Target) -> Path | None:
+    """The library of a key that is there and is what its name says."""
+    for library in sorted(folder.glob(f"{name}.*{target.suffix}")):
+        try:
+            if library.name == f"{name}.{_digest(library.read_bytes())}{target.suffix}":
+                return library
+        except OSError:
+            continue
+        get_logger("compiler").debug("%s is damaged: compiling again", library)
+    return None
 
 
-def _is_whole(library: Path) -> bool:
-    """Whether the library is there and is what was once written."""
-    try:
-        data = library.read_bytes()
-    except OSError:
-        return False
-    code = data[: -len(_seal(b""))]
-    if data == code + _seal(code):
-        return True
-    get_logger("compiler").debug("%s is damaged: compiling again", library)
-    return False
+def _digest(code: bytes) -> str:
+    return hashlib.sha256(code).hexdigest()[:32]

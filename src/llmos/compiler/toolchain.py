@@ -10,9 +10,9 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from llmos.compiler.targets import Target
 from llmos.core.env import environment
@@ -33,6 +33,7 @@ FLAGS = [
     "-shared",
 ] + ["-fvisibility=hidden", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-psabi", "-pthread"]
 _TIMEOUT_S = 600
+_OWN_GROUP: dict[str, Any] = {"process_group": 0} if hasattr(os, "killpg") else {}  # so that it can be ended as a whole
 
 
 def toolchain_id() -> str:
@@ -60,7 +61,7 @@ def build_shared(source: Path, out: Path, target: Target, *, include: tuple[Path
     """
     make_directory(out.parent)
     cache = make_directory(environment().cache / "toolchain")
-    fd, temporary = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp.so")
+    fd, temporary = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=f".tmp{target.suffix}")
     os.close(fd)
     command = [*_compiler(target), *FLAGS, *(f"-I{path}" for path in include), str(source), "-o", temporary]
     variables = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(cache), "ZIG_LOCAL_CACHE_DIR": str(cache / "local")}
@@ -92,35 +93,44 @@ def _run(command: list[str], variables: dict[str, str]) -> tuple[int, str]:
         text=True,
         errors="replace",
         env=variables,
-        process_group=0,
+        **_OWN_GROUP,
     )
     try:
         _, words = process.communicate(timeout=_TIMEOUT_S)
         return process.returncode, words
     except BaseException:
-        with contextlib.suppress(ProcessLookupError):  # it may have ended just now
-            os.killpg(process.pid, signal.SIGKILL)
+        _end(process)
         process.communicate()  # ends when nobody holds the pipe any more, so that nobody writes any more
         raise
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End a process with those that it started; it may have ended just now."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True, check=False)
 
 
 def _compiler(target: Target) -> list[str]:
     own = environment().cc
     if own is not None:
-        features = target.cpu.replace("x86_64_v", "x86-64-v").replace("x86_64", "x86-64").split("+")
-        return [*shlex.split(own), f"-march={features[0]}", *(f"-m{name}" for name in features[1:])]
-    if importlib.util.find_spec("ziglang") is None:
+        return [*shlex.split(own), *_architecture_flags(target)]
+    found = importlib.util.find_spec("ziglang")
+    if found is None or not found.submodule_search_locations:
         raise _missing()
-    return [
-        sys.executable,
-        "-m",
-        "ziglang",
-        "c++",
-        "-nostdlib++",
-        "-target",
-        "x86_64-linux-gnu.2.17",
-        f"-mcpu={target.cpu}",
-    ]
+    # The program itself: `python -m ziglang` would on Windows be a process between us and it that cannot end it.
+    program = Path(found.submodule_search_locations[0]) / ("zig.exe" if os.name == "nt" else "zig")
+    return [str(program), "c++", "-nostdlib++", "-target", target.triple, f"-mcpu={target.cpu}"]
+
+
+def _architecture_flags(target: Target) -> list[str]:
+    """The instruction set in the words of clang and g++."""
+    first, *more = target.cpu.split("+")
+    if target.architecture == "aarch64":
+        return ["-march=" + "+".join(["armv8.2-a" if more else "armv8-a", *more])]
+    return [f"-march={first.replace('x86_64', 'x86-64').replace('_v', '-v')}", *(f"-m{name}" for name in more)]
 
 
 def _missing() -> ResourceError:

@@ -4,9 +4,15 @@
 #include <stdint.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
+#if defined(_WIN32)
+#define EXPORT extern "C" __declspec(dllexport)
+#else
 #define EXPORT extern "C" __attribute__((visibility("default")))
+#endif
 
 typedef uint64_t Lanes __attribute__((vector_size(64), aligned(64)));
 
@@ -55,6 +61,19 @@ EXPORT uint64_t llmos_probe_int8(uint64_t rounds) {
     }
   }
   return rounds * 8 * 64;
+}
+#elif defined(__ARM_FEATURE_DOTPROD)
+EXPORT uint64_t llmos_probe_int8(uint64_t rounds) {
+  int32x4_t sums[16];
+  for (auto& sum : sums) sum = vdupq_n_s32(0);
+  int8x16_t a = vdupq_n_s8(3), b = vdupq_n_s8(5);
+  for (uint64_t i = 0; i < rounds; i++) {
+    for (auto& sum : sums) {
+      sum = vdotq_s32(sum, a, b);
+      asm volatile("" : "+w"(sum));
+    }
+  }
+  return rounds * 16 * 32;
 }
 #else
 EXPORT uint64_t llmos_probe_int8(uint64_t rounds) {
@@ -112,8 +131,20 @@ static inline Floats MulAdd(Floats a, Floats b, Floats c) { return _mm_add_ps(_m
 [[maybe_unused]] static inline Floats High(Floats x) {
   return _mm_castsi128_ps(_mm_and_si128(_mm_castps_si128(x), _mm_set1_epi32(0xffff0000)));
 }
+#elif defined(__aarch64__)
+typedef float32x4_t Floats;
+#define REGISTER "w"
+static const int kSums = 16;
+static inline Floats All(float x) { return vdupq_n_f32(x); }
+static inline Floats MulAdd(Floats a, Floats b, Floats c) { return vfmaq_f32(c, a, b); }
+[[maybe_unused]] static inline Floats Low(Floats x) {
+  return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(x), 16));
+}
+[[maybe_unused]] static inline Floats High(Floats x) {
+  return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x), vdupq_n_u32(0xffff0000)));
+}
 #else
-#error "the probe of float peaks is written for x86-64"
+#error "the probe of float peaks is written for x86-64 and aarch64"
 #endif
 static const int kFloats = sizeof(Floats) / sizeof(float);
 

@@ -75,7 +75,8 @@ struct Array {
   uint8_t* memory;
   explicit Array(size_t count) : n(count) {
     const size_t bytes = RoundUp(n * sizeof(T), 64);
-    if (posix_memalign((void**)&memory, 64, bytes + 128) != 0) abort();
+    memory = (uint8_t*)AlignedAlloc(bytes + 128);
+    if (memory == nullptr) abort();
     memset(memory, 0xa5, bytes + 128);
     memset(memory + 64, 0, n * sizeof(T));
   }
@@ -87,7 +88,7 @@ struct Array {
     bool intact = true;
     for (int i = 0; i < 64; ++i) intact = intact && memory[i] == 0xa5 && memory[64 + n * sizeof(T) + i] == 0xa5;
     EXPECT(intact, "written outside of %zu elements", n);
-    free(memory);
+    AlignedFree(memory);
   }
   T* data() { return (T*)(memory + 64); }
   operator T*() { return data(); }

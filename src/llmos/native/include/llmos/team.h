@@ -7,6 +7,9 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#if defined(_WIN32)
+#include <malloc.h>
+#endif
 
 #include "llmos/vec.h"
 
@@ -15,8 +18,22 @@ namespace llmos {
 LLMOS_INLINE void Pause() {
 #if defined(__x86_64__)
   _mm_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("isb");  // `yield` does nothing on most cores; this waits about as long as x86's pause
 #endif
 }
+
+// Memory on a 64-byte boundary, NULL where there is none. Windows gives it back by a function of its own.
+#if defined(_WIN32)
+LLMOS_INLINE void* AlignedAlloc(size_t bytes) { return _aligned_malloc(bytes, 64); }
+LLMOS_INLINE void AlignedFree(void* memory) { _aligned_free(memory); }
+#else
+LLMOS_INLINE void* AlignedAlloc(size_t bytes) {
+  void* memory = nullptr;
+  return posix_memalign(&memory, 64, bytes) == 0 ? memory : nullptr;
+}
+LLMOS_INLINE void AlignedFree(void* memory) { free(memory); }
+#endif
 
 // Spins on `done`, yielding the core after about 20 microseconds.
 template <class Done>
@@ -133,13 +150,13 @@ LLMOS_EXPORT void llmos_pool_destroy(void* handle) {
   pthread_cond_destroy(&pool->wake);
   pthread_mutex_destroy(&pool->mutex);
   free(pool->threads);
-  free(pool);
+  llmos::AlignedFree(pool);
 }
 
 LLMOS_EXPORT void* llmos_pool_create(int32_t n_threads) {
   if (n_threads < 1 || n_threads > 1024) return nullptr;
-  llmos::Pool* pool = nullptr;
-  if (posix_memalign((void**)&pool, 64, llmos::RoundUp(sizeof(llmos::Pool), 64)) != 0) return nullptr;
+  llmos::Pool* pool = (llmos::Pool*)llmos::AlignedAlloc(sizeof(llmos::Pool));
+  if (pool == nullptr) return nullptr;
   memset((void*)pool, 0, sizeof *pool);
   pool->size = n_threads;
   pool->threads = (pthread_t*)calloc((size_t)n_threads, sizeof(pthread_t));

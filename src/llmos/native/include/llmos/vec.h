@@ -8,11 +8,17 @@
 #include <string.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #define LLMOS_INLINE static inline __attribute__((always_inline))
 #define LLMOS_MEMBER inline __attribute__((always_inline))
+#if defined(_WIN32)
+#define LLMOS_EXPORT extern "C" __declspec(dllexport)
+#else
 #define LLMOS_EXPORT extern "C" __attribute__((visibility("default")))
+#endif
 
 namespace llmos {
 
@@ -160,7 +166,7 @@ LLMOS_INLINE F16 DotBf16(F16 acc, const uint16_t* w, uint32_t x) {
 
 // acc[r] += sum of four products of unsigned weights w[4r..4r+3] (stored + 128) and signed x. kBiased: the stored weights
 // were multiplied as they are, so 128 * sum(x) is still to be taken away; otherwise it is done already.
-#if defined(__AVX512VNNI__) || !defined(__AVX2__)
+#if defined(__AVX512VNNI__) || !(defined(__AVX2__) || defined(__aarch64__))
 constexpr bool kBiased = true;
 #else
 constexpr bool kBiased = false;
@@ -179,6 +185,21 @@ LLMOS_INLINE I16 Dot4(I16 acc, const uint8_t* w, int32_t x) {
     const __m256i ws = _mm256_xor_si256(_mm256_loadu_si256((const __m256i*)(w + 32 * half)), flip);
     const __m256i pairs = _mm256_maddubs_epi16(ax, _mm256_sign_epi8(ws, xs));
     out[half] = _mm256_add_epi32(out[half], _mm256_madd_epi16(pairs, ones));
+  }
+  memcpy(&acc, out, sizeof acc);
+  return acc;
+#elif defined(__aarch64__)
+  const int8x16_t xs = vreinterpretq_s8_s32(vdupq_n_s32(x));
+  int32x4_t out[4];
+  memcpy(out, &acc, sizeof acc);
+  for (int quarter = 0; quarter < 4; ++quarter) {
+    const int8x16_t ws = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(w + 16 * quarter), vdupq_n_u8(0x80)));
+#if defined(__ARM_FEATURE_DOTPROD)
+    out[quarter] = vdotq_s32(out[quarter], ws, xs);
+#else
+    const int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(ws), vget_low_s8(xs))), high = vpaddlq_s16(vmull_high_s8(ws, xs));
+    out[quarter] = vaddq_s32(out[quarter], vpaddq_s32(low, high));
+#endif
   }
   memcpy(&acc, out, sizeof acc);
   return acc;
