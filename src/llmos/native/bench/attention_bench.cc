@@ -28,8 +28,8 @@ static void Bench(Pool* pool, const char* name) {
     const Call call(model, step, 0, 0);
     const Times times = Measure(budget_s, [&](int) {
       OnPool(pool, [&](Team& team) {
-        if (append) RopeAppend<H, KV, d, kFormat, 1>(team, rows, kLd, call, kPageBytes, 0);
-        if (attend) Attention<H, KV, d, kFormat>(team, rows, kLd, call, kPageBytes, 0, 0.125f, out, H * d);
+        if (append) RopeAppend<H, KV, d, kFormat, d, 0>(team, rows, kLd, call, kPageBytes, 0);
+        if (attend) Attention<H, KV, d, kFormat>(team, rows, kLd, call, kPageBytes, 0, Scores{0.125f, 0, 0}, out, H * d);
       });
     });
     double seen = 0;

@@ -41,8 +41,8 @@ struct Problem {
     memcpy(rows, input + (size_t)first * kLd, (size_t)n * kLd * sizeof(float));
     const Call call(model, step, 0, 0);
     OnTeam(threads, [&](Team& team) {
-      RopeAppend<H, KV, d, kFormat, kRope>(team, rows, kLd, call, kPageBytes, kLayer);
-      Attention<H, KV, d, kFormat>(team, rows, kLd, call, kPageBytes, kLayer, 0.3f, out + (size_t)first * kLdOut, kLdOut);
+      RopeAppend<H, KV, d, kFormat, kRope ? d : 0, 0>(team, rows, kLd, call, kPageBytes, kLayer);
+      Attention<H, KV, d, kFormat>(team, rows, kLd, call, kPageBytes, kLayer, Scores{0.3f, 0, 0}, out + (size_t)first * kLdOut, kLdOut);
     });
   }
 
@@ -172,8 +172,8 @@ TEST(neighbours_change_nothing) {
     memcpy(rows, problem.input.data() + (size_t)first * P::kLd, (size_t)n * P::kLd * sizeof(float));
     const Call call(model, step, 0, 0);
     OnTeam(2, [&](Team& team) {
-      RopeAppend<H, KV, d, Kv::kBf16, 1>(team, rows, P::kLd, call, P::kPageBytes, P::kLayer);
-      Attention<H, KV, d, Kv::kBf16>(team, rows, P::kLd, call, P::kPageBytes, P::kLayer, 0.3f, out, P::kLdOut);
+      RopeAppend<H, KV, d, Kv::kBf16, d, 0>(team, rows, P::kLd, call, P::kPageBytes, P::kLayer);
+      Attention<H, KV, d, Kv::kBf16>(team, rows, P::kLd, call, P::kPageBytes, P::kLayer, Scores{0.3f, 0, 0}, out, P::kLdOut);
     });
   };
   for (int i = 0; i < problem.length; ++i) {

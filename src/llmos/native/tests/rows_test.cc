@@ -36,7 +36,7 @@ static void Norms() {
              return x[i] / sqrt(squares / D + eps) * scale[i];
            },
            1e-6);
-  Check<D>([&](Team& team, const float* x, int ldx, float* y, int ldy) { LayerNorm<D>(team, x, ldx, scale, bias, eps, y, ldy, kRows); },
+  Check<D>([&](Team& team, const float* x, int ldx, float* y, int ldy) { LayerNorm<D, true>(team, x, ldx, scale, bias, eps, y, ldy, kRows); },
            [&](const float* x, int i) {
              double mean = 0, variance = 0;
              for (int j = 0; j < D; ++j) mean += (double)x[j] / D;

@@ -285,7 +285,7 @@ TEST(nothing_is_drawn_from_scores_that_are_no_distribution) {
 }
 
 template <int V>
-static void Scores() {
+static void ScoresOf() {
   constexpr int kRows = 3;
   const int n_top = 7;
   Rows<V> rows(kRows);
@@ -324,13 +324,13 @@ static void Scores() {
 }
 
 TEST(scores_and_alternatives) {
-  Scores<1>();
-  Scores<5>();
-  Scores<15>();
-  Scores<16>();
-  Scores<17>();
-  Scores<53>();
-  Scores<1000>();
+  ScoresOf<1>();
+  ScoresOf<5>();
+  ScoresOf<15>();
+  ScoresOf<16>();
+  ScoresOf<17>();
+  ScoresOf<53>();
+  ScoresOf<1000>();
 }
 
 TEST(masked_ids_are_never_drawn) {
