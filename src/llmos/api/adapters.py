@@ -9,6 +9,7 @@ from typing import Any
 from llmos.core.errors import LlmosError, UserError
 from llmos.hub import Resolved, is_path, resolve
 from llmos.models import FAMILIES, Spec, shapes, sources, spec_from_config
+from llmos.text import tokenizer_files
 from llmos.weights import Checkpoint, Parameters, holds_weights
 from llmos.weights.peft import (
     AdaptedParameters,
@@ -119,7 +120,7 @@ def adapt(config: dict[str, Any], spec: Spec, checkpoint: Checkpoint, adapters: 
 
 def text_folder(base: Path, adapters: Sequence[NamedAdapter]) -> Path:
     """Where tokenizer and chat template are read: of the last adapter that brings its own, which it was trained with, else the base."""
-    own = [each.adapter.path for each in adapters if (each.adapter.path / "tokenizer.json").exists()]
+    own = [each.adapter.path for each in adapters if tokenizer_files(each.adapter.path)]
     return own[-1] if own else base
 
 

@@ -20,7 +20,7 @@ from llmos.models import Spec, parameter_count, spec_from_config
 from llmos.native import include_dir, sources_hash
 from llmos.plan import Sizes
 from llmos.runtime import Program, native_packer
-from llmos.text import PromptFormat, Tokenizer
+from llmos.text import PromptFormat, Tokenizer, tokenizer_files
 from llmos.weights import Llama2cFile, Parameters, open_checkpoint
 from llmos.weights.peft import AdaptedParameters
 
@@ -32,12 +32,6 @@ _KEEPS = {
     "float16": "float32",
 }  # checkpoint precision -> format that loses nothing
 _CONFIGS = ("config.json", "generation_config.json")
-_TOKENIZER = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-)  # what a PromptFormat reads besides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,12 +240,12 @@ def _open_folder(resolved: Resolved, adapters: Sequence[NamedAdapter]) -> Source
     checkpoint = open_checkpoint(resolved.path)
     made = adapt(config, spec, checkpoint, adapters)
     text = text_folder(resolved.path, adapters)
-    has_tokenizer = (text / "tokenizer.json").exists()
-    read = [*(resolved.path / name for name in _CONFIGS), *(text / name for name in _TOKENIZER if has_tokenizer)]
+    of_tokenizer = tokenizer_files(text)
+    read = [*(resolved.path / name for name in _CONFIGS), *of_tokenizer]
     beside = resolved.path / "generation_config.json"
     generation = _read_config(beside) if beside.exists() else {}
     check_generation(generation, beside)
-    format, unapplied = PromptFormat.read(text) if has_tokenizer else (None, [])
+    format, unapplied = PromptFormat.read(text) if of_tokenizer else (None, [])
     return Source(
         resolved=resolved,
         files=(*filter(Path.exists, read), *checkpoint.files()),

@@ -15,7 +15,9 @@ _ANSWER_WITHIN_S = 10
 _WANTED = ["config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer.json"] + [
     "tokenizer_config.json",
     "special_tokens_map.json",
-    "chat_template.jinja",
+    *("added_tokens.json", "chat_template.jinja", "chat_template.json", "additional_chat_templates/*.jinja"),
+    *("tokenizer.model", "tokenizer.model.v*", "spiece.model", "spm.model", "sentencepiece*.model"),
+    *("vocab.json", "merges.txt", "vocab.txt", "*.tiktoken"),
     "LICENSE*",
 ]
 

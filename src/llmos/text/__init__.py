@@ -5,5 +5,6 @@ from llmos.text.decoder import Decoder
 from llmos.text.prompt_format import PromptFormat
 from llmos.text.stops import StopMatcher
 from llmos.text.tokenizer import Tokenizer
+from llmos.text.tokenizer_folder import tokenizer_files
 
-__all__ = ["Decoder", "PromptFormat", "StopMatcher", "Tokenizer", "render_chat"]
+__all__ = ["Decoder", "PromptFormat", "StopMatcher", "Tokenizer", "render_chat", "tokenizer_files"]

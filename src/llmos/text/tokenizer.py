@@ -1,15 +1,16 @@
 """Text to ids and back, through the `tokenizers` library."""
 
 import reprlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from tokenizers import Tokenizer as _Tokenizer
 
-from llmos.core.errors import FormatError, LlmosError, UserError
+from llmos.core.errors import FormatError, UserError
 from llmos.text.byte_pieces import is_byte_piece, mend
 from llmos.text.prompt_format import GOLDEN_TEXTS, PromptFormat
+from llmos.text.sentencepiece import Rules, SentencePiece
+from llmos.text.tokenizer_failures import failures
 
 __all__ = ["Tokenizer"]
 
@@ -19,13 +20,14 @@ class Tokenizer:
 
     def __init__(self, format: PromptFormat, where: str = "tokenizer.json"):
         self.format, self._where = format, where
-        with _failures(where, "is no tokenizer"):
+        with failures(where, "is no tokenizer"):
             self._tokenizer = _Tokenizer.from_str(format.tokenizer)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         added = self._tokenizer.get_added_tokens_decoder()
         self._special = {id for id, token in added.items() if token.special}
         self._byte_ids = self._find_byte_ids()
+        self._sentencepiece = None if format.sentencepiece is None else self._make_sentencepiece(format.sentencepiece)
 
     @property
     def vocab_size(self) -> int:
@@ -50,8 +52,11 @@ class Tokenizer:
             text.encode()
         except UnicodeEncodeError as error:
             raise UserError(f"the text is not Unicode: half of a surrogate pair at character {error.start}") from error
-        with _failures(self._where, "cannot encode"):
-            ids = self._tokenizer.encode(text, add_special_tokens=special).ids
+        with failures(self._where, "cannot encode"):
+            if self._sentencepiece is not None:
+                ids = self._sentencepiece.encode(text, special=special)
+            else:
+                ids = self._tokenizer.encode(text, add_special_tokens=special).ids
         bos = self.format.bos_id
         if special and self.format.add_bos and bos is not None and (not ids or ids[0] != bos):
             ids = [bos, *ids]
@@ -59,7 +64,7 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
         """The text of ids; bytes that are no whole character come out as U+FFFD, ids that do not exist as nothing."""
-        with _failures(self._where, "cannot decode"):
+        with failures(self._where, "cannot decode"):
             try:
                 if self._byte_ids.isdisjoint(ids):
                     return self._tokenizer.decode(list(ids), skip_special_tokens=skip_special)
@@ -88,26 +93,13 @@ class Tokenizer:
                     f"{ids} instead of {reprlib.repr(entry['ids'])}; another version of the tokenizers library may be installed"
                 )
 
+    def _make_sentencepiece(self, raw: dict[str, Any]) -> SentencePiece:
+        with failures(self._where, "is no SentencePiece vocabulary"):
+            return SentencePiece(Rules.from_dict(raw, self._where), self._tokenizer, self._where)
+
     def _find_byte_ids(self) -> set[int]:
         """Ids of the byte pieces, where the tokenizer decodes such pieces to bytes."""
         decoder = self._tokenizer.decoder
         if decoder is None or decoder.decode(["<0x41>"]) != "A":
             return set()
         return {id for token, id in self._tokenizer.get_vocab().items() if is_byte_piece(token)}
-
-
-@contextmanager
-def _failures(where: str, what: str) -> Iterator[None]:
-    """Turn failures of the library into FormatError.
-
-    It raises bare Exception for what it foresees. A panic of its Rust code, which damaged tokenizers cause, comes as a class
-    that derives from BaseException and cannot be imported.
-    """
-    try:
-        yield
-    except LlmosError:
-        raise
-    except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise FormatError(where, f"{what}: {error}") from error
