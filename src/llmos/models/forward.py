@@ -35,7 +35,7 @@ def forward(
     positions: Any,
     memory: Sequence[Any] | None = None,
 ) -> Any:
-    """Next-token scores (O, V): O is T, or the rows that `ops.select_outputs` keeps.
+    """Next-token scores (O, V), of a model without a head hidden rows (O, D): O is T, or what `ops.select_outputs` keeps.
 
     tokens, positions: (T,) integers, ids below `spec.vocab` and positions below `spec.context`. memory: what each layer
     remembers of the source (`memories`), where the model has an encoder.
@@ -83,6 +83,8 @@ def embed(ops: Any, spec: Spec, p: _Scope, tokens: Any, positions: Any) -> Any:
         x_TD = ops.mul(x_TD, spec.embed_scale)
     if spec.embed_width is not None:
         x_TD = ops.linear(x_TD, p["embed_in"], None)
+    if spec.token_types:
+        x_TD = ops.add_first_row(x_TD, p["token_type"])
     if spec.learned_positions:
         x_TD = ops.add(x_TD, ops.rows(p["position"], positions))
     return x_TD if spec.embed_norm is None else normalise(ops, spec.embed_norm, p, "embed_norm", x_TD)
@@ -91,6 +93,9 @@ def embed(ops: Any, spec: Spec, p: _Scope, tokens: Any, positions: Any) -> Any:
 def head(ops: Any, spec: Spec, p: _Scope, x_OD: Any) -> Any:
     if spec.norm is not None:
         x_OD = normalise(ops, spec.norm, p, "norm", x_OD)
+    x_OD = ops.hidden(x_OD)
+    if not spec.head:
+        return x_OD
     if spec.embed_width is not None:
         x_OD = ops.linear(x_OD, p["embed_out"], None)
     scores_OV = ops.linear(x_OD, p["embed" if spec.tied else "head"], p.bias("head", spec.head_bias))

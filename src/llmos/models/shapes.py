@@ -15,6 +15,8 @@ def shapes(spec: Spec) -> Shapes:
     out: Shapes = {"embed": (spec.vocab, embed_width)}
     if spec.embed_width is not None:
         out["embed_in"] = (spec.width, embed_width)
+    if spec.token_types:
+        out["token_type"] = (spec.token_types, spec.width)
     if spec.learned_positions:
         out["position"] = (spec.context, spec.width)
     out |= _norm("embed_norm", spec.embed_norm, spec.width)
@@ -25,6 +27,8 @@ def shapes(spec: Spec) -> Shapes:
     for i, layer in enumerate(spec.layers):
         out |= {f"layer.{i}.{name}": shape for name, shape in layer_shapes(layer, spec.width).items()}
     out |= _norm("norm", spec.norm, spec.width)
+    if not spec.head:
+        return out
     if spec.embed_width is not None:
         out["embed_out"] = (embed_width, spec.width)
     if not spec.tied:

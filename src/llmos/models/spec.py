@@ -185,7 +185,8 @@ class Attention:
     """Attention of `heads` queries that share `kv_heads` keys and values (arXiv:2305.13245).
 
     scale: factor of the scores, None for head_dim ** -0.5. window: a token sees itself and the window - 1 before it, None
-    for all. softcap: scores become cap * tanh(score / cap). causal: False where every token sees the whole sequence.
+    for all. softcap: scores become cap * tanh(score / cap). causal: a token sees those up to itself; otherwise, as in an
+    encoder, every token of its sequence, the later ones too.
     """
 
     heads: int
@@ -209,6 +210,7 @@ class Attention:
         _require(self.rope is None or self.rotated % 2 == 0, f"rope needs an even head size, not {self.head_dim}")
         _require(self.rotated <= self.head_dim, f"rope turns {self.rotated} dimensions of a head of {self.head_dim}")
         _require(self.window is None or self.window > 0, f"attention window must be positive, not {self.window}")
+        _require(self.causal or self.window is None, "attention to later tokens has no window")
         for name in ("scale", "softcap"):
             value = getattr(self, name)
             if value is not None:
@@ -314,9 +316,11 @@ class Encoder:
 class Spec:
     """A whole model. width: size of the residual stream; context: largest number of positions it was made for.
 
-    embed_width: size of an embedding where it is not the width (two projections lead there and back). norm: before the
-    head. logit_scale, logit_softcap: what becomes of the scores, in this order. encoder: reads the source of every sequence,
-    with the same embeddings; start_id: the token that a continuation of it begins with.
+    embed_width: size of an embedding where it is not the width (two projections lead there and back). token_types: rows of
+    a table of kinds of tokens, of which the first is added to every embedding. norm: before the head. head: the model gives
+    scores; otherwise the rows that a head would read. logit_scale, logit_softcap: what becomes of the scores, in this order.
+    encoder: reads the source of every sequence, with the same embeddings; start_id: the token that a continuation of it
+    begins with.
     """
 
     family: str
@@ -329,6 +333,8 @@ class Spec:
     embed_width: int | None = None
     embed_norm: Norm | None = None
     learned_positions: bool = False
+    token_types: int = 0
+    head: bool = True
     tied: bool = False  # the output head is the embedding table
     head_bias: bool = False
     logit_scale: float = 1.0
@@ -355,6 +361,17 @@ class Spec:
             f"embedding width must be positive, not {self.embed_width}",
         )
         _require(len(self.layers) > 0, "a model needs at least one layer")
+        _require(self.token_types >= 0, f"the number of token types must not be negative, as {self.token_types} is")
+        _require(self.head or not (self.tied or self.head_bias), "a model without a head has no parameters of one")
+        _require(
+            len({layer.attention.causal for layer in self.layers}) == 1,
+            "either all layers attend to later tokens or none does",
+        )
+
+    @property
+    def bidirectional(self) -> bool:
+        """Whether a token depends on those after it, so that a sequence can only be computed as a whole."""
+        return not self.layers[0].attention.causal
 
     @property
     def layer_kinds(self) -> tuple[Layer, ...]:

@@ -14,7 +14,7 @@ __all__ = ["NumpyOps"]
 
 
 class NumpyOps:
-    """The operations for one sequence whose tokens attend to those of smaller or equal position.
+    """The operations for one sequence whose tokens attend to those of smaller or equal position, or to all of them.
 
     outputs: the token rows whose scores are wanted, None for all; context: positions that the model is used with, where its
     rope depends on them.
@@ -31,6 +31,9 @@ class NumpyOps:
 
     def add(self, a, b):
         return a + b
+
+    def add_first_row(self, x, table):
+        return x + table[0]
 
     def mul(self, a, b):
         return a * b
@@ -111,6 +114,9 @@ class NumpyOps:
 
     def select_outputs(self, x):
         return x if self.outputs is None else x[np.asarray(self.outputs)]
+
+    def hidden(self, x):
+        return x
 
 
 def _silu(x):

@@ -17,7 +17,7 @@ __all__ = ["TorchOps"]
 
 
 class TorchOps:
-    """The operations for whole sequences: token t attends to tokens 0 to t of its own sequence.
+    """The operations for whole sequences: token t attends to tokens 0 to t of its own sequence, or to all of them.
 
     Every output row is kept (`select_outputs` is the identity), as training needs them all. context: positions that the
     model is used with, where its rope depends on them.
@@ -34,6 +34,9 @@ class TorchOps:
 
     def add(self, a: Tensor, b: Tensor) -> Tensor:
         return a + b
+
+    def add_first_row(self, x: Tensor, table: Tensor) -> Tensor:
+        return x + table[0]
 
     def mul(self, a: Tensor, b: Tensor | float) -> Tensor:
         return a * b
@@ -126,6 +129,9 @@ class TorchOps:
         return _ACTS[kind](x)
 
     def select_outputs(self, x: Tensor) -> Tensor:
+        return x
+
+    def hidden(self, x: Tensor) -> Tensor:
         return x
 
 
