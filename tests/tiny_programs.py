@@ -58,8 +58,10 @@ def program(spec, parameters, weights: str, kv: str, target: str | None) -> Prog
     return Program(
         library=library,
         vocab=spec.vocab,
+        width=spec.width,
         context=spec.context,
         weights_bytes=weights_bytes(graph),
         fill_weights=lambda out: fill_weights(graph, parameters, out, pack_rows=native_packer(library)),
         rope=rope_tables(spec, spec.context),
+        whole=spec.bidirectional,
     )

@@ -37,6 +37,15 @@ GPT2 = {
     "n_positions": 64,
     "layer_norm_epsilon": 1e-5,
 }
+BERT = {
+    "model_type": "bert",
+    "hidden_size": 24,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "intermediate_size": 20,
+    "vocab_size": 31,
+    "max_position_embeddings": 64,
+}
 
 
 class Interpreter:
@@ -72,6 +81,9 @@ class Interpreter:
 
     def add(self, n, x, p):
         return x[0] + x[1]
+
+    def add_first_row(self, n, x, p):
+        return self.ops.add_first_row(x[0], p[0])
 
     def mul(self, n, x, p):
         return x[0] * x[1]
@@ -115,6 +127,8 @@ class Interpreter:
     def select_outputs(self, n, x, p):
         return x[0]
 
+    hidden = select_outputs
+
     def act(self, n, x, p):
         return self.ops.act(x[0], n.attrs["kind"])
 
@@ -136,7 +150,7 @@ class Interpreter:
 
     def part(self, attrs):
         return Attention(
-            **{name: attrs[name] for name in ("heads", "kv_heads", "head_dim", "scale", "window", "softcap")}
+            **{name: attrs[name] for name in ("heads", "kv_heads", "head_dim", "scale", "window", "softcap", "causal")}
         )
 
     def append_attend(self, n, x, p):
@@ -159,7 +173,7 @@ def read_rope(attrs):
     return Rope(**attrs | {"llama3": Llama3Scaling(**attrs["llama3"]) if attrs["llama3"] else None})
 
 
-@pytest.mark.parametrize("config", [LLAMA, GPT2], ids=["llama", "gpt2"])
+@pytest.mark.parametrize("config", [LLAMA, GPT2, BERT], ids=lambda config: config["model_type"])
 def test_every_pass_keeps_the_numbers(config):
     spec = spec_from_config(config)
     rng = np.random.default_rng(0)

@@ -16,6 +16,7 @@ from tests.tiny_programs import CONFIG, program, random_program
 
 pytestmark = pytest.mark.toolchain
 POISON = 5
+UNSAID = 119  # a token that the model does not say in these tests
 
 
 class Failing:
@@ -44,8 +45,8 @@ def poisoned(table: str, value: float) -> NativeExecutor:
 
 def test_a_failed_step_ends_those_that_were_in_it_and_every_waiter_hears_why():
     executor = NativeExecutor(random_program("int8", "int8"), threads=1, n_pages=16)
-    engine = Engine(Failing(executor, 7))
-    bad = [engine.submit(Request(ids=(1, 2, 7))), engine.submit(Request(ids=(3, 4)))]
+    engine = Engine(Failing(executor, UNSAID))
+    bad = [engine.submit(Request(ids=(1, 2, UNSAID))), engine.submit(Request(ids=(3, 4)))]
     heard = []
 
     def wait(sequence):

@@ -133,10 +133,12 @@ def prepare(
     program = Program(
         library=library,
         vocab=source.spec.vocab,
+        width=source.spec.width,
         context=reach,
         weights_bytes=weights_bytes(graph),
         fill_weights=_Filling(source, graph, library, progress),
         rope=rope_tables(source.spec, reach),
+        whole=source.spec.bidirectional,
     )
     info = _info(source, options, chosen.name, reach, program) | {"graph": graph_hash(graph)}
     return Prepared(

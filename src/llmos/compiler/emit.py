@@ -61,7 +61,7 @@ def _constants(graph: Graph) -> str:
         comment = f"// offsets of the parameters of layers of kind {index}: {', '.join(names)}"
         lines += [comment, f"static const uint64_t kParams{index}[][{len(names)}] = {{", *rows, "};"]
     for name, block in (("prologue", graph.prologue), ("epilogue", graph.epilogue)):
-        values = ", ".join(str(sections[parameter].offset) for parameter in block.shapes)
+        values = ", ".join(str(sections[parameter].offset) for parameter in block.shapes) or "0"
         lines += [f"// {name}: {', '.join(block.shapes)}", f"static const uint64_t kParams_{name}[] = {{{values}}};"]
     return "\n".join(lines) + "\n"
 
@@ -145,6 +145,15 @@ class _Function:
         b = f"{self.buffer(n.inputs[1])}, {self.stride(n.inputs[1])}"
         return f"Add<{n.width}>(team, {a}, {b}, {y}, {self.count(n)});"
 
+    def _add_first_row(self, n: Node) -> str:
+        x, y = self.rows_in_out(n, n.inputs[0])
+        return f"AddRow<{n.width}>(team, {x}, {self.vector(n, 0)}, {y}, {self.count(n)});"
+
+    def _hidden(self, n: Node) -> str:
+        assert self.places[n.out] == self.places[n.inputs[0]], "hidden rows are given out where they are"
+        given = f"GiveHidden<{n.width}>(team, c, {self.buffer(n.out)}, {self.stride(n.out)});"
+        return given if n is self.block.result else given + "\n  if (!WantsScores(c.step)) return;"
+
     def _mul(self, n: Node) -> str:
         a, y = self.rows_in_out(n, n.inputs[0])
         b = f"{self.buffer(n.inputs[1])}, {self.stride(n.inputs[1])}"
@@ -199,7 +208,7 @@ class _Function:
         calls = [
             *self._head_norms(n),
             f"RopeAppend<{shape}, {turned}>(team, {rows}, c, kPageBytes, kv);",
-            f"Attention<{shape}>(team, {rows}, c, kPageBytes, kv, {scores}, {out});",
+            f"Attention<{shape}, {_flag(a['causal'])}>(team, {rows}, c, kPageBytes, kv, {scores}, {out});",
         ]
         return "\n  ".join(calls)
 
@@ -289,6 +298,24 @@ class _Function:
         return f"GatherRows<{n.width}>(team, {x}, c.step.output_rows, {y}, {self.count(n)});"
 
 
+def _outputs(graph: Graph) -> str:
+    """What is done with scores; nothing where the model has none."""
+    if not graph.facts["head"]:
+        return ""
+    head = graph.epilogue.result
+    place = graph.buffers["places"]["epilogue"][head.out]
+    stride = row_bytes("float32", head.width) // 4
+    return f"    if (WantsScores(c.step)) Outputs<kVocab>(team, c, c.output_rows<float>({place}), {stride});\n"
+
+
+def _checks(graph: Graph) -> str:
+    """What a step must be besides, for this model."""
+    causal = [node.attrs["causal"] for kind in graph.kinds for node in kind.nodes if node.op == "append_attend"]
+    names = [] if graph.facts["head"] else ["CheckHeadless"]
+    names += [] if all(causal) else ["CheckWhole"]
+    return "".join(f"  if (status == LLMOS_OK) status = {name}(*step);\n" for name in names)
+
+
 def _flag(value: bool) -> str:
     return str(value).lower()
 
@@ -309,9 +336,6 @@ def _step(graph: Graph) -> str:
             f"  for (int i = 0; i < {count}; ++i) Layer{kind}(team, c, kParams{kind}[{first} + i], kv + i * kKvBytes{kind});"
         )
         calls.append(f"  {kv[-1]}")
-    head = graph.epilogue.result
-    place = graph.buffers["places"]["epilogue"][head.out]
-    stride = row_bytes("float32", head.width) // 4
     body = "\n".join(calls)
     return f"""\
 static void Forward(Team& team, const Call& c) {{
@@ -320,19 +344,18 @@ static void Forward(Team& team, const Call& c) {{
 {body}
   if (c.n_outputs > 0) {{
     Epilogue(team, c, kParams_epilogue, 0);
-    Outputs<kVocab>(team, c, c.output_rows<float>({place}), {stride});
-  }}
+{_outputs(graph)}  }}
 }}
 
 LLMOS_EXPORT uint32_t llmos_abi_version(void) {{ return LLMOS_ABI_VERSION; }}
 LLMOS_EXPORT uint64_t llmos_weights_bytes(void) {{ return kWeightsBytes; }}
 LLMOS_EXPORT uint64_t llmos_page_bytes(void) {{ return kPageBytes; }}
 LLMOS_EXPORT uint64_t llmos_workspace_bytes(int32_t max_tokens, int32_t max_outputs) {{
-  return WorkspaceBytes<kVocab>(max_tokens, max_outputs, kTokenBytes, kOutputBytes);
+  return WorkspaceBytes<{"kVocab" if graph.facts["head"] else "0"}>(max_tokens, max_outputs, kTokenBytes, kOutputBytes);
 }}
 LLMOS_EXPORT int32_t llmos_step(const LlmosModel* model, const LlmosStep* step) {{
-  const int32_t status = CheckStep(model, step, kVocab);
-  if (status != LLMOS_OK) return status;
+  int32_t status = CheckStep(model, step, kVocab);
+{_checks(graph)}  if (status != LLMOS_OK) return status;
   if (step->n_tokens == 0) return LLMOS_OK;
   const Call call(*model, *step, kTokenBytes, kOutputBytes);
   RunStep(*model, call, Forward);

@@ -17,6 +17,7 @@ __all__ = ["OPS", "Block", "Graph", "Node", "check", "dumps", "graph_hash", "tex
 OPS = {
     "embed": (0, "rows of the packed embedding table for the step's token ids"),
     "position": (0, "rows of the learned position table for the step's positions"),
+    "add_first_row": (1, "x plus the first row of a table"),
     "scale": (1, "x times a constant"),
     "add": (2, "elementwise sum"),
     "mul": (2, "elementwise product"),
@@ -25,7 +26,7 @@ OPS = {
     "layer_norm": (1, "(x - mean) / std * scale (+ bias); heads: of each head of a row"),
     "linear": (1, "x W^T + bias"),
     "rope": (1, "rotary positions on the heads of x"),
-    "attention": (3, "causal attention of q over the sequence's keys and values"),
+    "attention": (3, "attention of q over the sequence's keys and values: causal, or to all of them"),
     "act": (1, "activation"),
     "gated_act": (1, "act(first half) times second half of each row"),
     "append_attend": (
@@ -35,6 +36,7 @@ OPS = {
     "experts": (2, "gated MLPs of the experts that the second operand's scores choose, weighted and summed"),
     "quantize": (1, "rows in the activation format of a weight format"),
     "select_outputs": (1, "the rows whose scores are wanted"),
+    "hidden": (1, "x, which a step may give out; what follows is left out where no scores are wanted"),
     "add_linear": (2, "second operand plus linear of the first"),
 }
 

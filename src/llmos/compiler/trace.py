@@ -45,6 +45,9 @@ class _Recorder:
         op = {"embed": "embed", "position": "position"}[table]
         return self._node(op, (), "T", self.shapes[table][1], (table,))
 
+    def add_first_row(self, x, table):
+        return self._node("add_first_row", (x,), x.rows, x.width, (table,))
+
     def add(self, a, b):
         return self._node("add", (a, b), a.rows, a.width)
 
@@ -85,7 +88,7 @@ class _Recorder:
 
     def attention(self, q, k, v, positions, a, biases):
         attrs = {"heads": a.heads, "kv_heads": a.kv_heads, "head_dim": a.head_dim, "scale": a.score_scale}
-        attrs |= {"window": a.window, "softcap": a.softcap}
+        attrs |= {"window": a.window, "softcap": a.softcap, "causal": a.causal}
         return self._node("attention", (q, k, v), q.rows, q.width, heads=q.heads, attrs=attrs)
 
     def experts(self, x, scores, gates, ups, downs, m):
@@ -103,6 +106,9 @@ class _Recorder:
 
     def select_outputs(self, x):
         return self._node("select_outputs", (x,), "O", x.width)
+
+    def hidden(self, x):
+        return self._node("hidden", (x,), x.rows, x.width)
 
     def _node(self, op, inputs, rows, width, params=(), heads=None, **attrs: Any) -> _Value:
         attrs = attrs.pop("attrs", attrs)
@@ -136,7 +142,7 @@ def trace(spec: Spec) -> Graph:
         kinds=tuple(kinds.values()),
         layers=tuple(layers),
         epilogue=_block(recorder.epilogue, recorder.shapes, ""),
-        facts={"width": spec.width, "vocab": spec.vocab, "tied": spec.tied, "family": spec.family},
+        facts={"width": spec.width, "vocab": spec.vocab, "tied": spec.tied, "family": spec.family, "head": spec.head},
     )
     check(graph)
     return graph

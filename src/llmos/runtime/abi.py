@@ -29,7 +29,7 @@ FORMATS = {"float32": 0, "bf16": 1, "int8": 2}
 STATUS = {
     1: "the library was built for another version of the step ABI",
     2: "a token id is outside the vocabulary",
-    3: "a position is outside the context or has no page",
+    3: "a position is outside the context, has no page, or belongs to a sequence that is not whole",
     4: "a page number is outside the pool",
     5: "the batch has counts or rows that do not fit",
     6: "a feature or format was asked for that this code was not compiled with",
@@ -107,6 +107,7 @@ class Step(Structure):
         ("adapters", c_void_p),
         ("collectives", c_void_p),
         ("encoder", c_void_p),
+        ("hidden", c_void_p),
     ]
 
 

@@ -61,11 +61,13 @@ class Batch:
     n_top: int = 0
     want_logprobs: bool = False
     want_logits: bool = False
+    want_hidden: bool = False
 
 
 @dataclass
 class Result:
-    """Per output: drawn id, its log-probability, the log-probability of the id to score, the best alternatives, the scores.
+    """Per output: drawn id, its log-probability, the log-probability of the id to score, the best alternatives, the scores,
+    the row that the output head reads (float32, as wide as the model).
 
     An id or a score is None where the model's scores are no distribution (NaN, infinite): that row is lost, others are not. An
     id is None too in the rows `none_allowed`, whose mask, biases and penalties left none of a sound distribution. Alternatives
@@ -78,16 +80,18 @@ class Result:
     scores: list[float | None] | None = None
     top: list[list[tuple[int, float]]] | None = None
     logits: np.ndarray | None = None
+    hidden: np.ndarray | None = None
 
 
 class Executor(Protocol):
-    """What the engine needs: limits, and one call."""
+    """What the engine needs: limits, and one call. whole: a sequence must be in one step with all its tokens."""
 
     vocab: int
     context: int
     n_pages: int
     max_tokens: int
     max_outputs: int
+    whole: bool
 
     def step(self, batch: Batch) -> Result: ...
 
@@ -96,7 +100,7 @@ class Executor(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A compiled model. rope: tables as in the step ABI.
+    """A compiled model. rope: tables as in the step ABI; whole: see `Executor`.
 
     fill_weights writes `weights_bytes` packed bytes into a buffer. An executor calls it once, while it is made. A program lives
     as long as the model, so what fills should let go of its files then.
@@ -104,10 +108,12 @@ class Program:
 
     library: Path
     vocab: int
+    width: int
     context: int
     weights_bytes: int
     fill_weights: Callable[[memoryview], None]
     rope: np.ndarray
+    whole: bool = False
 
 
 def arena(n_bytes: int, what: str) -> mmap.mmap:
@@ -131,6 +137,7 @@ class NativeExecutor:
     def __init__(self, program: Program, *, threads: int, n_pages: int, max_tokens: int = 256, max_outputs: int = 64):
         self.vocab, self.context, self.n_pages = program.vocab, program.context, n_pages
         self.max_tokens, self.max_outputs, self.threads = max_tokens, max_outputs, threads
+        self.width, self.whole = program.width, program.whole
         self._library = abi.load_library(str(program.library))
         assert self._library.llmos_abi_version() == abi.ABI_VERSION, f"{program.library} has another ABI version"
         assert self._library.llmos_weights_bytes() == program.weights_bytes, "code and weights do not belong together"
@@ -216,6 +223,8 @@ class NativeExecutor:
         step.score_logprobs = self._logprobs[1].ctypes.data if scores else None
         logits = np.empty((len(outputs), self.vocab), np.float32) if batch.want_logits else None
         step.logits = logits.ctypes.data if logits is not None else None
+        hidden = np.empty((len(outputs), self.width), np.float32) if batch.want_hidden else None
+        step.hidden = hidden.ctypes.data if hidden is not None else None
         top_ids, top_logprobs = self._set_top(batch)
         status = self._library.llmos_step(ctypes.byref(self._model), ctypes.byref(step))
         del keep
@@ -229,6 +238,7 @@ class NativeExecutor:
             scores=[None if x != x else x for x in self._logprobs[1, : len(outputs)].tolist()] if scores else None,
             top=_pairs(top_ids, top_logprobs) if batch.n_top else None,
             logits=logits,
+            hidden=hidden,
         )
 
     def _set_output(self, i: int, output: Output) -> tuple:

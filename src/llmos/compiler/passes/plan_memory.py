@@ -14,7 +14,8 @@ from llmos.compiler.graph import Block, Graph, Node
 __all__ = ["expert_scratch", "plan_memory", "row_bytes"]
 
 # operation -> operand whose place the result may take
-_IN_PLACE = {"add": 0, "scale": 0, "softcap": 0, "act": 0, "rms_norm": 0, "layer_norm": 0, "add_linear": 1}
+_FIRST = ("add", "add_first_row", "scale", "softcap", "act", "rms_norm", "layer_norm", "hidden")
+_IN_PLACE = dict.fromkeys(_FIRST, 0) | {"add_linear": 1}
 
 
 @dataclass

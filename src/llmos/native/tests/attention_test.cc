@@ -1,6 +1,10 @@
 #include "testing.h"
 
+#include "llmos/check.h"
+
 using namespace llmos;
+
+constexpr Scores kScores{0.3f, 0, 0};
 
 // A model of one attention layer, its pages full of NaN before they are written.
 template <int H, int KV, int d, Kv kFormat, int kRope>
@@ -42,7 +46,7 @@ struct Problem {
     const Call call(model, step, 0, 0);
     OnTeam(threads, [&](Team& team) {
       RopeAppend<H, KV, d, kFormat, kRope ? d : 0, 0>(team, rows, kLd, call, kPageBytes, kLayer);
-      Attention<H, KV, d, kFormat>(team, rows, kLd, call, kPageBytes, kLayer, Scores{0.3f, 0, 0}, out + (size_t)first * kLdOut, kLdOut);
+      Attention<H, KV, d, kFormat>(team, rows, kLd, call, kPageBytes, kLayer, kScores, out + (size_t)first * kLdOut, kLdOut);
     });
   }
 
@@ -173,7 +177,7 @@ TEST(neighbours_change_nothing) {
     const Call call(model, step, 0, 0);
     OnTeam(2, [&](Team& team) {
       RopeAppend<H, KV, d, Kv::kBf16, d, 0>(team, rows, P::kLd, call, P::kPageBytes, P::kLayer);
-      Attention<H, KV, d, Kv::kBf16>(team, rows, P::kLd, call, P::kPageBytes, P::kLayer, Scores{0.3f, 0, 0}, out, P::kLdOut);
+      Attention<H, KV, d, Kv::kBf16>(team, rows, P::kLd, call, P::kPageBytes, P::kLayer, kScores, out, P::kLdOut);
     });
   };
   for (int i = 0; i < problem.length; ++i) {
@@ -188,6 +192,44 @@ TEST(neighbours_change_nothing) {
   }
   run(0, problem.length, crowd);
   EXPECT(memcmp(alone, crowd, sizeof(float) * alone.n) == 0);
+}
+
+// Sequences that stand whole and one after another: every token attends to all of its own, as the last does where it is causal.
+TEST(whole_sequences) {
+  constexpr int H = 4, KV = 2, d = 12, kSequences = 4, kLengths[kSequences] = {1, 33, 64, 7}, kTokens = 105;
+  using P = Problem<H, KV, d, Kv::kF32, 0>;
+  P problem(kTokens);
+  Array<int32_t> positions(kTokens), sequence(kTokens), table(kSequences * 2);
+  for (int p = 0; p < kSequences * 2; ++p) table[p] = p;
+  Array<uint8_t> kv(P::kPages * P::kPageBytes);
+  memset(kv, 0xff, kv.n);
+  LlmosModel model{};
+  LlmosStep step{};
+  model.kv = kv;
+  model.context = P::kContext;
+  step.n_tokens = kTokens;
+  step.max_pages = 2;
+  step.positions = positions;
+  step.sequence = sequence;
+  step.block_table = table;
+  for (int s = 0, t = 0; s < kSequences; ++s)
+    for (int p = 0; p < kLengths[s]; ++p, ++t) positions[t] = p, sequence[t] = s;
+  EXPECT(CheckWhole(step) == LLMOS_OK);
+  Array<float> rows(problem.input.n), whole((size_t)kTokens * P::kLdOut), causal(whole.n);
+  const Call call(model, step, 0, 0);
+  for (int s = 0, first = 0; s < kSequences; first += kLengths[s++])
+    for (int t = first; t < first + kLengths[s]; ++t) {  // every token in turn asks as if it were the last of its sequence
+      memcpy(rows, problem.input.data(), problem.input.n * sizeof(float));
+      const int last = first + kLengths[s] - 1;
+      for (int i = 0; i < H * d; ++i) rows[(size_t)last * P::kLd + i] = rows[(size_t)t * P::kLd + i];
+      OnTeam(1, [&](Team& team) {
+        RopeAppend<H, KV, d, Kv::kF32, 0, 0>(team, rows, P::kLd, call, P::kPageBytes, P::kLayer);
+        Attention<H, KV, d, Kv::kF32>(team, rows, P::kLd, call, P::kPageBytes, P::kLayer, kScores, causal, P::kLdOut);
+        Attention<H, KV, d, Kv::kF32, false>(team, rows, P::kLd, call, P::kPageBytes, P::kLayer, kScores, whole, P::kLdOut);
+      });
+      const float* want = causal.data() + (size_t)last * P::kLdOut;
+      for (int row : Ints{t, last}) EXPECT(memcmp(whole.data() + (size_t)row * P::kLdOut, want, H * d * sizeof(float)) == 0, "token %d", t);
+    }
 }
 
 TEST(infinities_and_nan_pass_through) {

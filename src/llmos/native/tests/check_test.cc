@@ -132,6 +132,36 @@ TEST(sampling_arrays) {
   REFUSED(LLMOS_BAD_SHAPE, sampling[0].bias_values = nullptr);
 }
 
+TEST(what_needs_a_head) {
+  Fixture f;
+  f.step.sampling = nullptr;
+  f.step.score_ids = nullptr;
+  EXPECT(CheckHeadless(f.step) == LLMOS_UNSUPPORTED);  // alternatives
+  f.step.n_top = 0;
+  EXPECT(CheckHeadless(f.step) == LLMOS_OK);
+  uint32_t mask[4] = {};
+  f.step.logit_mask = mask;
+  EXPECT(CheckHeadless(f.step) == LLMOS_UNSUPPORTED);
+}
+
+TEST(sequences_that_must_be_whole) {
+  const auto check = [](int32_t a, int32_t at_a, int32_t b, int32_t at_b, int32_t c, int32_t at_c) {
+    const int32_t sequence[3] = {a, b, c}, positions[3] = {at_a, at_b, at_c};
+    LlmosStep step{};
+    step.n_tokens = 3;
+    step.sequence = sequence;
+    step.positions = positions;
+    return CheckWhole(step);
+  };
+  EXPECT(check(0, 0, 0, 1, 1, 0) == LLMOS_OK);
+  EXPECT(check(1, 0, 3, 0, 3, 1) == LLMOS_OK);
+  EXPECT(check(0, 0, 0, 2, 1, 0) == LLMOS_BAD_POSITION);
+  EXPECT(check(0, 0, 0, 1, 1, 2) == LLMOS_BAD_POSITION);
+  EXPECT(check(0, 5, 0, 6, 0, 7) == LLMOS_BAD_POSITION);
+  EXPECT(check(1, 0, 0, 0, 0, 1) == LLMOS_BAD_SHAPE);
+  EXPECT(check(0, 0, 1, 0, 0, 1) == LLMOS_BAD_SHAPE);
+}
+
 TEST(what_is_reserved) {
   REFUSED(LLMOS_UNSUPPORTED, step.adapters = "x");
   REFUSED(LLMOS_UNSUPPORTED, step.collectives = "x");

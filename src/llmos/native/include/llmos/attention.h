@@ -2,7 +2,8 @@
 //
 // A page of a layer holds, for each key/value head, keys [d][32] (so that one load feeds 32 positions), values [32][d padded
 // to 16] and, for int8, a scale per token for each of both. A query walks the pages of its sequence in order with a running
-// maximum and sum (online softmax, arXiv:1805.02867): its arithmetic depends on its position only.
+// maximum and sum (online softmax, arXiv:1805.02867): its arithmetic depends on its position only, where attention is not causal
+// also on the length of its sequence.
 #pragma once
 #include "llmos/call.h"
 
@@ -157,8 +158,18 @@ LLMOS_INLINE void AttendPage(const float* query, const KvHead<d, kFormat>& head,
   }
 }
 
+// The last position of the sequence of token t, where sequences stand whole and one after another in the batch (`CheckWhole`).
+LLMOS_INLINE int LastPosition(const LlmosStep& step, int t) {
+  int inside = t, outside = step.n_tokens;
+  while (outside - inside > 1) {
+    const int middle = inside + (outside - inside) / 2;
+    (step.sequence[middle] == step.sequence[t] ? inside : outside) = middle;
+  }
+  return step.positions[inside];
+}
+
 // `queries` heads of d floats that share a key/value head, of token t: a slice of their outputs.
-template <int d, Kv kFormat, int kQueries>
+template <int d, Kv kFormat, int kQueries, bool kCausal>
 LLMOS_INLINE void AttendSlice(const float* query, int queries, const Call& c, int t, uint64_t page_bytes, uint64_t offset, const Scores& how,
                               int first, int chunks, float* out) {
   const int position = c.step.positions[t];
@@ -169,9 +180,10 @@ LLMOS_INLINE void AttendSlice(const float* query, int queries, const Call& c, in
     for (auto& chunk : s.out) chunk = Set(0);
   }
   const int oldest = how.window && position >= how.window ? position - how.window + 1 : 0;
-  for (int p = oldest / kPage; p <= position / kPage; ++p) {
+  const int newest = kCausal ? position : LastPosition(c.step, t);
+  for (int p = oldest / kPage; p <= newest / kPage; ++p) {
     const KvHead<d, kFormat> head{c.page(t, p, page_bytes) + offset};
-    const int left = position + 1 - p * kPage, to = left < kPage ? left : kPage;
+    const int left = newest + 1 - p * kPage, to = left < kPage ? left : kPage;
     const int from = oldest > p * kPage ? oldest - p * kPage : 0;
     for (int q = 0; q < queries; ++q) AttendPage<d, kFormat>(query + q * d, head, from, to, how, first, chunks, state[q]);
   }
@@ -184,7 +196,7 @@ LLMOS_INLINE void AttendSlice(const float* query, int queries, const Call& c, in
 
 // out rows are the heads side by side. A tile is one token and one key/value head with the queries that share it. Every slice
 // of a head that is larger than one computes the scores anew: such heads are rare, and the bytes are the same.
-template <int H, int KV, int d, Kv kFormat>
+template <int H, int KV, int d, Kv kFormat, bool kCausal = true>
 void Attention(Team& team, const float* qkv, int ld, const Call& c, uint64_t page_bytes, uint64_t layer, const Scores how, float* out,
                int ldout) {
   constexpr int kQueries = H / KV, kTogether = kQueries < kMostQueries ? kQueries : kMostQueries;
@@ -196,7 +208,7 @@ void Attention(Team& team, const float* qkv, int ld, const Call& c, uint64_t pag
       for (int first = 0; first < kAll; first += kSlice) {
         const int queries = kQueries % kTogether && (h + 1) * kQueries - q < kTogether ? (h + 1) * kQueries - q : kTogether;
         const int chunks = kAll % kSlice && kAll - first < kSlice ? kAll - first : kSlice;
-        AttendSlice<d, kFormat, kTogether>(qkv + (size_t)t * ld + (size_t)q * d, queries, c, t, page_bytes, offset, how, first, chunks,
+        AttendSlice<d, kFormat, kTogether, kCausal>(qkv + (size_t)t * ld + (size_t)q * d, queries, c, t, page_bytes, offset, how, first, chunks,
                                         out + (size_t)t * ldout + (size_t)q * d);
       }
   });

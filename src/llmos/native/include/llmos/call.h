@@ -31,6 +31,9 @@ LLMOS_INLINE const LlmosSampling& SamplingOf(const LlmosStep& step, int o) {
   return *(const LlmosSampling*)((const uint8_t*)step.sampling + (size_t)o * step.sampling_bytes);
 }
 
+// Whether anything is wanted that the output head is needed for.
+LLMOS_INLINE bool WantsScores(const LlmosStep& step) { return step.logits || step.sampling || step.n_top > 0 || step.score_ids; }
+
 struct Call {
   const LlmosModel& model;
   const LlmosStep& step;

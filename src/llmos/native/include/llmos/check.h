@@ -51,4 +51,19 @@ static inline int32_t CheckStep(const LlmosModel* model, const LlmosStep* step, 
   return status;
 }
 
+// For models without an output head: nothing may be asked for that scores are needed for.
+LLMOS_INLINE int32_t CheckHeadless(const LlmosStep& s) {
+  return WantsScores(s) || s.logit_mask ? LLMOS_UNSUPPORTED : LLMOS_OK;
+}
+
+// For models whose tokens attend to later ones: sequences stand one after another in rising order, each from its position 0 on.
+LLMOS_INLINE int32_t CheckWhole(const LlmosStep& s) {
+  for (int t = 0; t < s.n_tokens; ++t) {
+    const bool begins = t == 0 || s.sequence[t] > s.sequence[t - 1];
+    if (!begins && s.sequence[t] != s.sequence[t - 1]) return LLMOS_BAD_SHAPE;
+    if (s.positions[t] != (begins ? 0 : s.positions[t - 1] + 1)) return LLMOS_BAD_POSITION;
+  }
+  return LLMOS_OK;
+}
+
 }  // namespace llmos

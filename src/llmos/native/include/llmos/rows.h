@@ -130,6 +130,21 @@ void Add(Team& team, const float* a, int lda, const float* b, int ldb, float* y,
   });
 }
 
+// y = x plus one and the same row.
+template <int D>
+void AddRow(Team& team, const float* x, int ldx, const float* added, float* y, int ldy, int rows) {
+  team.RunTiles(rows, [&](int row) {
+    EachLanes<D>(y + (size_t)row * ldy, [&](int i, int n) { return LoadPart(x + (size_t)row * ldx + i, n) + LoadPart(added + i, n); });
+  });
+}
+
+// The rows that the output head reads, for a caller who wants them.
+template <int D>
+void GiveHidden(Team& team, const Call& c, const float* x, int ldx) {
+  if (!c.step.hidden) return;
+  team.RunTiles(c.n_outputs, [&](int row) { memcpy(c.step.hidden + (size_t)row * D, x + (size_t)row * ldx, D * sizeof(float)); });
+}
+
 template <int D>
 void Mul(Team& team, const float* a, int lda, const float* b, int ldb, float* y, int ldy, int rows) {
   team.RunTiles(rows, [&](int row) {

@@ -23,10 +23,10 @@ enum LlmosStatus {
   LLMOS_OK = 0,
   LLMOS_BAD_ABI = 1,       // abi_version, struct_bytes or sampling_bytes not understood
   LLMOS_BAD_TOKEN = 2,     // a token id outside 0 .. vocab-1
-  LLMOS_BAD_POSITION = 3,  // a position outside 0 .. context-1, or without a page in its block table
+  LLMOS_BAD_POSITION = 3,  // a position outside 0 .. context-1, without a page in its block table, or of a sequence that is not whole
   LLMOS_BAD_PAGE = 4,      // a page number outside the pool
   LLMOS_BAD_SHAPE = 5,     // counts negative, over the workspace, or rows outside the batch
-  LLMOS_UNSUPPORTED = 6,   // a feature (adapters, collectives, encoder) or format that this code was not compiled with
+  LLMOS_UNSUPPORTED = 6,   // a feature (adapters, collectives, encoder, scores without a head) or format that this code lacks
   LLMOS_BAD_NUMBER = 7     // a weight that is infinite or NaN, for a format that cannot store it
 };
 
@@ -94,6 +94,7 @@ typedef struct LlmosStep {
   const void* adapters;           // reserved for low-rank adapters per token; must be NULL in version 1
   const void* collectives;        // reserved for tensor-parallel groups; must be NULL in version 1
   const void* encoder;            // reserved for encoder input and cross-attention pages; must be NULL in version 1
+  float* hidden;                  // [O][width] rows as the output head reads them, or NULL: not wanted
 } LlmosStep;
 
 // Exported by every compiled model.
