@@ -11,11 +11,10 @@ from llmos.api.explain import explain_graph
 from llmos.api.prepare import Source, choose_options, open_source
 from llmos.api.roofs import Roofs, measure_roofs
 from llmos.artifact import write_bundle
-from llmos.compiler import Options, build_graph, compile_code, graph_hash, target_named, to_dict
-from llmos.core.env import environment
+from llmos.compiler import Options, build_graph, chosen_target, compile_code, graph_hash, to_dict
 from llmos.core.errors import UserError
 from llmos.core.files import sha256_file
-from llmos.hardware import features, usable_cores
+from llmos.hardware import usable_cores
 from llmos.native import include_dir, sources_hash
 from llmos.runtime.executor import arena
 from llmos.text import Tokenizer
@@ -47,7 +46,7 @@ def compile_model(
         raise UserError(f"{name} is compiled already: give the checkpoint that it was made from")
     options, licence = choose_options(source, weights, kv), _licence(source.resolved.path)
     graph = build_graph(source.spec, options, dump=dump)
-    chosen = target_named(target or environment().target, features())
+    chosen = chosen_target(target)
     library = compile_code(graph, chosen, include=include_dir(), kernels_hash=sources_hash(), progress=progress)
     memory = arena(weights_bytes(graph), "packed weights")
     view = memoryview(memory)[: weights_bytes(graph)]

@@ -11,10 +11,10 @@ from llmos.api.assemble import fill_weights, rope_tables, weights_bytes
 from llmos.api.demand import Demand, sizes_of
 from llmos.api.limits import check_generation, check_memory, check_numbers, chosen_context, chosen_reach
 from llmos.artifact import Bundle, open_bundle
-from llmos.compiler import FORMATS, Graph, Options, build_graph, compile_code, graph_hash, target_named, to_dict
+from llmos.compiler import FORMATS, Graph, Options, build_graph, chosen_target, compile_code, graph_hash, to_dict
 from llmos.core.env import environment
 from llmos.core.errors import FormatError, UserError
-from llmos.hardware import features, memory, usable_cores
+from llmos.hardware import memory, usable_cores
 from llmos.hub import Resolved, resolve
 from llmos.models import Spec, parameter_count, spec_from_config
 from llmos.native import include_dir, sources_hash
@@ -128,7 +128,7 @@ def prepare(
     free = memory().available if free_bytes is None else free_bytes
     wanted = demand(source, options, graph, context=reach, batch=batch or 1, threads=threads, given=(weights, kv))
     check_memory(wanted, free)
-    chosen = target_named(target or environment().target, features())
+    chosen = chosen_target(target)
     library = compile_code(graph, chosen, include=include_dir(), kernels_hash=sources_hash(), progress=progress)
     program = Program(
         library=library,

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmos.compiler import Target, cached_library, open_library, target_named
+from llmos.compiler import Target, cached_library, chosen_target, open_library
 from llmos.core.env import environment
-from llmos.hardware import PROBE_SOURCE, features, measure_bandwidth, measure_peak, usable_cores
+from llmos.hardware import PROBE_SOURCE, measure_bandwidth, measure_peak, usable_cores
 
 __all__ = ["Roofs", "build_probe", "measure_roofs"]
 
@@ -36,7 +36,7 @@ def measure_roofs(
     here, ResourceError where no compiler works.
     """
     report = progress or (lambda message: None)
-    chosen = target_named(target or environment().target, features())
+    chosen = chosen_target(target)
     report("compiling the probe")
     probe = open_library(build_probe(chosen))
     threads = threads or environment().threads or usable_cores()

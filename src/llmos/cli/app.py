@@ -76,6 +76,7 @@ def cli() -> None:
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line (sys.argv without `args`) and exit with its code."""
     try:
+        _prepare_console()
         set_up_logging(environment().log)
         code = cli.main(args, prog_name="llmos", standalone_mode=False)
         sys.stdout.flush()
@@ -98,6 +99,17 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     except Exception as error:
         code = _defect(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _prepare_console() -> None:
+    """On Windows: UTF-8, also into pipes, and a console that knows the signs by which a line is wiped."""
+    if sys.platform == "win32":
+        import colorama  # click brings it there
+
+        colorama.just_fix_windows_console()
+        for stream in (sys.stdin, sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.reconfigure(encoding="utf-8")
 
 
 def _defect(error: Exception) -> int:

@@ -10,9 +10,10 @@ from llmos.api.roofs import Roofs, measure_roofs
 from llmos.cli.examine import Finding, examine_installation
 from llmos.cli.terminal import Progress, counted, write_json
 from llmos.cli.warm import warm_toolchain
+from llmos.compiler import machine_features
 from llmos.core.errors import LlmosError
 from llmos.core.units import format_bytes
-from llmos.hardware import Memory, Topology, accelerators, architecture, caches, features, memory, model_name, topology
+from llmos.hardware import Memory, Topology, accelerators, architecture, caches, memory, model_name, topology
 
 __all__ = ["command"]
 
@@ -63,7 +64,7 @@ def command(as_json: bool, quick: bool, warm: bool) -> None:
 
 
 def _machine() -> Machine:
-    flags = features()
+    flags = _features()
     return Machine(
         architecture=architecture(),
         processor=model_name(),
@@ -73,6 +74,14 @@ def _machine() -> Machine:
         memory=memory(),
         accelerators=accelerators(),
     )
+
+
+def _features() -> frozenset[str]:
+    """Instruction sets; none where they have to be asked for by code and there is no compiler, which is said elsewhere."""
+    try:
+        return machine_features()
+    except LlmosError:
+        return frozenset()
 
 
 def _roofs() -> Roofs | LlmosError:

@@ -20,13 +20,19 @@ from contextlib import contextmanager
 
 __all__ = ["heard_interrupts"]
 
-_KNOCK = signal.SIGURG  # ignored where nobody asks for it, so a knock that comes late harms nobody
+_KNOCK = getattr(signal, "SIGURG", None)  # ignored where nobody asks for it, so a knock that comes late harms nobody
 _PAUSES_S = tuple(0.01 * 2**i for i in range(10))  # a knock too can come just before the sleep, but not ten in 10 s
 
 
 @contextmanager
 def heard_interrupts() -> Iterator[None]:
-    """Inside, every SIGINT soon reaches its Python handler, whatever the main thread sleeps in. For the main thread only."""
+    """Inside, every SIGINT soon reaches its Python handler, whatever the main thread sleeps in. For the main thread only.
+
+    Windows ends the sleep of `input` itself, and has nothing to knock with.
+    """
+    if _KNOCK is None or not hasattr(signal, "pthread_kill"):
+        yield
+        return
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     _handle_in_c(_KNOCK)
@@ -51,7 +57,7 @@ def _knock(reading: int, main: int) -> None:
                 break
             if signal.SIGINT in told:
                 pauses_s = iter(_PAUSES_S)
-        elif pause_s is not None:
+        elif pause_s is not None and _KNOCK is not None:
             signal.pthread_kill(main, _KNOCK)
     os.close(reading)
 

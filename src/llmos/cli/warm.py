@@ -3,9 +3,7 @@
 from collections.abc import Callable
 
 from llmos.api.roofs import build_probe
-from llmos.compiler import target_named
-from llmos.core.env import environment
-from llmos.hardware import features
+from llmos.compiler import chosen_target
 
 __all__ = ["warm_toolchain"]
 
@@ -16,6 +14,6 @@ def warm_toolchain(progress: Callable[[str], None]) -> None:
     from llmos.models import DEFAULT_MODEL
 
     progress("preparing the compiler for its first use")
-    build_probe(target_named(environment().target, features()))
+    build_probe(chosen_target())
     progress(f"preparing {DEFAULT_MODEL}")
     load_model(DEFAULT_MODEL).close()

@@ -6,6 +6,7 @@ from llmos.compiler.emit import emit
 from llmos.compiler.graph import Graph, graph_hash, to_dict
 from llmos.compiler.kv_pages import PAGE_TOKENS, kv_page_bytes, page_bytes
 from llmos.compiler.layout import Section, layout
+from llmos.compiler.processor import chosen_target, machine_features
 from llmos.compiler.targets import TARGETS, Target, target_named
 from llmos.compiler.toolchain import build_shared, toolchain_id
 
@@ -20,11 +21,13 @@ __all__ = [
     "build_graph",
     "build_shared",
     "cached_library",
+    "chosen_target",
     "compile_code",
     "emit",
     "graph_hash",
     "kv_page_bytes",
     "layout",
+    "machine_features",
     "open_library",
     "page_bytes",
     "target_named",

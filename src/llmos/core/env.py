@@ -11,7 +11,7 @@ from llmos.core.errors import UserError
 __all__ = ["Environment", "environment"]
 
 _KNOWN = {
-    "LLMOS_CACHE": "folder for compiled models and code (default: $XDG_CACHE_HOME/llmos)",
+    "LLMOS_CACHE": "folder for compiled models and code (default: llmos in $XDG_CACHE_HOME, on Windows in %LOCALAPPDATA%)",
     "LLMOS_CC": "C++ compiler to use in place of the bundled one, with its arguments",
     "LLMOS_HUB_ENDPOINT": "address of a Hugging Face compatible hub (default: HF_ENDPOINT, then the public one)",
     "LLMOS_LOG": "log level: debug, info, warning (default), error",
@@ -61,13 +61,21 @@ def environment(variables: Mapping[str, str] = os.environ) -> Environment:
 def _cache(variables: Mapping[str, str]) -> Path:
     if variables.get("LLMOS_CACHE"):
         return Path(variables["LLMOS_CACHE"])
-    base = variables.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    base = (
+        variables.get("XDG_CACHE_HOME")
+        or variables.get("LOCALAPPDATA")
+        or os.path.join(os.path.expanduser("~"), ".cache")
+    )
     return Path(base) / "llmos"
 
 
 def _state(variables: Mapping[str, str]) -> Path:
     """Where the history of chats is kept."""
-    base = variables.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    base = (
+        variables.get("XDG_STATE_HOME")
+        or variables.get("LOCALAPPDATA")
+        or os.path.join(os.path.expanduser("~"), ".local", "state")
+    )
     return Path(base) / "llmos"
 
 

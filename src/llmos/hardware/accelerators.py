@@ -1,6 +1,7 @@
 """Accelerators: NVIDIA devices through NVML, the driver's own library, and every other through the PCI list of sysfs."""
 
 import ctypes
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from llmos.hardware.text_files import read_text
 __all__ = ["Accelerator", "accelerators"]
 
 _ROOT = Path("/")
+_NVML = "nvml.dll" if os.name == "nt" else "libnvidia-ml.so.1"
 _VENDORS = {"0x10de": "NVIDIA", "0x1002": "AMD", "0x8086": "Intel"}
 _DISPLAY, _PROCESSING = "0x03", "0x12"  # PCI base classes, pcisig code and ID assignment
 
@@ -24,7 +26,7 @@ class Accelerator:
     usable: bool = False
 
 
-def accelerators(root: Path = _ROOT, nvml: str = "libnvidia-ml.so.1") -> list[Accelerator]:
+def accelerators(root: Path = _ROOT, nvml: str = _NVML) -> list[Accelerator]:
     """Accelerators of this machine, those that a driver answers for first. nvml: name of NVIDIA's management library."""
     answered = _nvidia(nvml)
     seen = _pci(root)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmos.hardware.sysctl import Sysctl, sysctl
 from llmos.hardware.text_files import read_int, read_text
 
 __all__ = ["Cache", "caches"]
@@ -21,7 +22,7 @@ class Cache:
     shared_by: int
 
 
-def caches(root: Path = _ROOT) -> list[Cache]:
+def caches(root: Path = _ROOT, read: Sysctl = sysctl) -> list[Cache]:
     """The data caches of the first processor; empty where the system does not describe them."""
     found = []
     for folder in root.glob("sys/devices/system/cpu/cpu0/cache/index[0-9]*"):
@@ -31,7 +32,26 @@ def caches(root: Path = _ROOT) -> list[Cache]:
         shared_by = _count(read_text(folder / "shared_cpu_list") or "0")
         line_bytes = read_int(folder / "coherency_line_size") or 64
         found.append(Cache(level=level, size_bytes=size, line_bytes=line_bytes, shared_by=shared_by))
-    return sorted(found, key=lambda cache: cache.level)
+    return sorted(found, key=lambda cache: cache.level) or _told(read)
+
+
+def _told(read: Sysctl) -> list[Cache]:
+    """The same of macOS, which has no levels of unequal cores: those of the fast ones."""
+    found = []
+    for level, name in ((1, "l1dcachesize"), (2, "l2cachesize"), (3, "l3cachesize")):
+        size = read(f"hw.perflevel0.{name}") or read(f"hw.{name}")
+        line_bytes, shared_by = read("hw.cachelinesize"), read("hw.perflevel0.cpusperl2") if level == 2 else 1
+        if isinstance(size, int) and size > 0:
+            lines = line_bytes if isinstance(line_bytes, int) else 64
+            found.append(
+                Cache(
+                    level=level,
+                    size_bytes=size,
+                    line_bytes=lines,
+                    shared_by=shared_by if isinstance(shared_by, int) else 1,
+                )
+            )
+    return found
 
 
 def _size(text: str | None) -> int | None:

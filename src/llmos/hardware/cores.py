@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmos.hardware.cgroups import cgroup_folders
+from llmos.hardware.sysctl import Sysctl, sysctl
 from llmos.hardware.text_files import read_int, read_text
 
 __all__ = ["Topology", "topology", "usable_cores"]
@@ -27,7 +28,7 @@ class Topology:
     usable: int
 
 
-def topology(root: Path = _ROOT) -> Topology:
+def topology(root: Path = _ROOT, read: Sysctl = sysctl) -> Topology:
     """The machine's processors. Where the system does not say, every logical processor counts as a core of one package."""
     threads = os.cpu_count() or 1
     places = set()
@@ -37,11 +38,16 @@ def topology(root: Path = _ROOT) -> Topology:
     packages = len({package for package, _ in places})
     return Topology(
         threads=threads,
-        cores=len(places) or threads,
+        cores=len(places) or _physical(read) or threads,
         packages=packages or 1,
         numa_nodes=nodes or 1,
         usable=usable_cores(root),
     )
+
+
+def _physical(read: Sysctl) -> int | None:
+    cores = read("hw.physicalcpu")
+    return cores if isinstance(cores, int) else None
 
 
 def usable_cores(root: Path = _ROOT) -> int:

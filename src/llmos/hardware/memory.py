@@ -1,10 +1,11 @@
 """Main memory: what there is and what this process can still take, its cgroup's limit included."""
 
-import os
+import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmos.hardware.cgroups import cgroup_folders
+from llmos.hardware.foreign_memory import foreign_memory
 from llmos.hardware.text_files import read_int, read_text
 
 __all__ = ["Memory", "memory", "resident_bytes"]
@@ -41,7 +42,7 @@ def _machine(root: Path) -> tuple[int, int]:
         if value.split() and value.split()[0].isdecimal():
             fields[name] = int(value.split()[0]) * 1024
     if "MemTotal" not in fields:
-        fields["MemTotal"] = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return foreign_memory()
     return fields["MemTotal"], fields.get("MemAvailable", fields["MemTotal"])
 
 
@@ -58,4 +59,4 @@ def _in_use(folder: Path) -> int:
 def resident_bytes(root: Path = _ROOT) -> int:
     """Memory that this process takes now, as the system counts it: its own pages and those of mapped files; 0 where unknown."""
     fields = (read_text(root / "proc/self/statm") or "").split()
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 else 0
+    return int(fields[1]) * mmap.PAGESIZE if len(fields) > 1 else 0

@@ -5,13 +5,13 @@ hold no lock inside a foreign call.
 """
 
 import ctypes
-import mmap
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from llmos.hardware.anonymous import anonymous_memory
 from llmos.hardware.memory import memory
 
 __all__ = ["PROBE_SOURCE", "measure_bandwidth", "measure_peak"]
@@ -26,10 +26,7 @@ def measure_bandwidth(probe: ctypes.CDLL, threads: int, *, repeats: int = 5) -> 
     part = _read_size() // threads // _CHUNK * _CHUNK
     probe.llmos_probe_read.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
     probe.llmos_probe_read.restype = ctypes.c_uint64
-    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # shared memory would get small pages, whatever is advised
-    with mmap.mmap(-1, part * threads, flags=private) as arena:
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            arena.madvise(mmap.MADV_HUGEPAGE)
+    with anonymous_memory(part * threads) as arena:
         view = ctypes.c_char.from_buffer(arena)
         base = ctypes.addressof(view)
         ctypes.memset(base, 1, part * threads)

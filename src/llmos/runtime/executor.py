@@ -13,6 +13,7 @@ import numpy as np
 
 from llmos.core.errors import LlmosError, ResourceError, UserError
 from llmos.core.units import format_bytes
+from llmos.hardware import anonymous_memory
 from llmos.runtime import abi
 
 __all__ = ["Batch", "Executor", "NativeExecutor", "Output", "Program", "Result", "SamplingParameters"]
@@ -117,18 +118,11 @@ class Program:
 
 
 def arena(n_bytes: int, what: str) -> mmap.mmap:
-    """Zeroed anonymous memory, in huge pages where the system grants them. Raises ResourceError where there is not enough.
-
-    Private, because shared memory gets huge pages by a setting of its own, which is off nearly everywhere; and because a
-    forked child then writes to a copy.
-    """
+    """Zeroed anonymous memory, in huge pages where the system grants them. Raises ResourceError where there is not enough."""
     try:
-        memory = mmap.mmap(-1, max(n_bytes, mmap.PAGESIZE), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        return anonymous_memory(n_bytes)
     except (OSError, ValueError) as error:
         raise ResourceError(f"{format_bytes(n_bytes)} of memory for {what} cannot be had: {error}") from error
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    return memory
 
 
 class NativeExecutor:
