@@ -1,13 +1,13 @@
 """Joins weights and compiler: fills the packed weights of a graph from a checkpoint's parameters."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from llmos.compiler import Graph, Section, layout
 from llmos.hardware import usable_cores
 from llmos.models import Spec, inverse_frequencies
-from llmos.weights import QuantizedTensor, Tensor, pack_into
+from llmos.weights import BLOCK_ROWS, Groups, PackRows, QuantizedTensor, Rows, Tensor, pack_into, packed_bytes
 
 __all__ = ["fill_weights", "rope_bytes", "rope_tables", "weights_bytes"]
 
@@ -25,7 +25,7 @@ def fill_weights(
     parameters: Mapping[str, Tensor | QuantizedTensor],
     out: memoryview,
     progress: Callable[[int, int], None] | None = None,
-    pack_rows: Callable[[np.ndarray, np.ndarray, str], bool] | None = None,
+    pack_rows: PackRows | None = None,
 ) -> None:
     """Pack every parameter to its place in `out` (weights_bytes long). progress: called with bytes done and bytes in all.
 
@@ -40,10 +40,13 @@ def fill_weights(
             values = np.concatenate([parameters[name].float32() for name in section.parts])
             view.view(np.float32)[:] = values.reshape(-1)
         else:
-            n, k = section.shape[-2:]
+            k = section.shape[-1]
             for matrix, parts in zip(_matrices(view, section), _parts(section), strict=True):
-                rows, where = _row_reader(parameters, parts)
-                pack_into(matrix, (n, k), rows, section.format, where, pack_rows, usable_cores())
+                for start, tensors in _runs([parameters[name] for name in parts]):
+                    rows, where = _row_reader(tensors, section.format)
+                    count = sum(tensor.shape[0] for tensor in tensors)
+                    place = matrix[packed_bytes(start, k, section.format) :]
+                    pack_into(place, (count, k), rows, section.format, where, pack_rows, usable_cores())
         if progress:
             progress(section.offset + section.n_bytes, total)
 
@@ -59,22 +62,42 @@ def _parts(section: Section) -> list[tuple[str, ...]]:
     return [section.parts[i : i + each] for i in range(0, len(section.parts), each)]
 
 
-def _row_reader(
-    parameters: Mapping[str, Tensor | QuantizedTensor], parts: tuple[str, ...]
-) -> tuple[Callable[[int, int], np.ndarray], Callable[[int], str]]:
-    """Rows start .. stop of the stacked parts: bfloat16 bits where all parts are stored so, else float32; and whose a row is."""
-    tensors = [parameters[name] for name in parts]
-    starts = np.cumsum([0, *(tensor.shape[0] for tensor in tensors)])
-    raw = all(tensor.dtype == "bfloat16" for tensor in tensors)
+Stored = Tensor | QuantizedTensor
 
-    def rows(start: int, stop: int) -> np.ndarray:
-        pieces = []
+
+def _runs(tensors: Sequence[Stored]) -> Iterator[tuple[int, list[Stored]]]:
+    """The stacked tensors in runs that begin with a block of rows, and where: each is packed from what it is stored as."""
+    first = row = 0
+    run: list[Stored] = []
+    for tensor in tensors:
+        if run and row % BLOCK_ROWS == 0:
+            yield first, run
+            first, run = row, []
+        run.append(tensor)
+        row += tensor.shape[0]
+    yield first, run
+
+
+def _row_reader(tensors: Sequence[Stored], format: str) -> tuple[Callable[[int, int], Rows], Callable[[int], str]]:
+    """Rows start .. stop of the stacked tensors, and whose a row is.
+
+    They come as groups where all tensors keep the format so, as stored where all are bfloat16 or all float16, else as float32.
+    """
+    starts = np.cumsum([0, *(tensor.shape[0] for tensor in tensors)])
+    kept = all(isinstance(tensor, QuantizedTensor) and tensor.keeps == format for tensor in tensors)
+    raw = {tensor.dtype for tensor in tensors} in ({"bfloat16"}, {"float16"})
+
+    def pieces(start: int, stop: int) -> Iterator[Stored]:
         for tensor, first in zip(tensors, starts, strict=False):
             a, b = max(start - first, 0), min(stop - first, tensor.shape[0])
             if a < b:
-                piece = tensor.rows(a, b)
-                pieces.append(piece.data if raw and isinstance(piece, Tensor) else piece.float32())
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+                yield tensor.rows(a, b)
+
+    def rows(start: int, stop: int) -> Rows:
+        if kept:
+            return Groups.stacked([p.groups() for p in pieces(start, stop) if isinstance(p, QuantizedTensor)])
+        values = [p.data if raw and isinstance(p, Tensor) else p.float32() for p in pieces(start, stop)]
+        return values[0] if len(values) == 1 else np.concatenate(values)
 
     def where(row: int) -> str:
         return tensors[int(np.searchsorted(starts, row, "right")) - 1].where

@@ -23,8 +23,10 @@ class Roofs:
     int8_ops_per_s: float
 
     def peak(self, format: str) -> float:
-        """Operations per second of products in float32, bf16 or int8."""
-        return {"float32": self.float32_ops_per_s, "bf16": self.bf16_ops_per_s, "int8": self.int8_ops_per_s}[format]
+        """Operations per second of the products that a weight format is computed with."""
+        if format == "bf16":
+            return self.bf16_ops_per_s
+        return self.int8_ops_per_s if format in ("int8", "int4", "uint4") else self.float32_ops_per_s
 
 
 def measure_roofs(

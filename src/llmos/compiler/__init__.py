@@ -1,8 +1,9 @@
 """From a spec to machine code: trace, graph, passes, C++, the toolchain, and the local cache of code."""
 
-from llmos.compiler.build import FORMATS, Options, build_graph
+from llmos.compiler.build import Options, build_graph
 from llmos.compiler.code import cached_library, compile_code, open_library
 from llmos.compiler.emit import emit
+from llmos.compiler.formats import FORMATS, KV_FORMATS
 from llmos.compiler.graph import Graph, graph_hash, to_dict
 from llmos.compiler.kv_pages import PAGE_TOKENS, kv_page_bytes, page_bytes
 from llmos.compiler.layout import Section, layout
@@ -12,6 +13,7 @@ from llmos.compiler.toolchain import build_shared, toolchain_id
 
 __all__ = [
     "FORMATS",
+    "KV_FORMATS",
     "PAGE_TOKENS",
     "TARGETS",
     "Graph",

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from llmos.compiler.formats import FORMATS, KV_FORMATS
 from llmos.compiler.graph import Graph, check, text
 from llmos.compiler.passes import PIPELINE
 from llmos.compiler.trace import trace
@@ -11,22 +12,20 @@ from llmos.core.errors import UserError
 from llmos.core.files import atomic_write
 from llmos.models import Spec
 
-__all__ = ["FORMATS", "Options", "build_graph"]
-
-FORMATS = ("float32", "bf16", "int8")
+__all__ = ["Options", "build_graph"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """weights: format of the matrices; kv: format of stored keys and values."""
 
-    weights: Literal["float32", "bf16", "int8"] = "float32"
-    kv: Literal["float32", "bf16", "int8"] = "float32"
+    weights: Literal["float32", "float16", "bf16", "int8", "int4", "uint4"] = "float32"
+    kv: Literal["float32", "float16", "bf16", "int8"] = "float32"
 
     def __post_init__(self):
-        for name in ("weights", "kv"):
-            if getattr(self, name) not in FORMATS:
-                raise UserError(f"{name} format {getattr(self, name)!r} is not known; allowed: {', '.join(FORMATS)}")
+        for name, known in (("weights", FORMATS), ("kv", KV_FORMATS)):
+            if getattr(self, name) not in known:
+                raise UserError(f"{name} format {getattr(self, name)!r} is not known; allowed: {', '.join(known)}")
 
 
 def build_graph(spec: Spec, options: Options, *, dump: Path | None = None) -> Graph:

@@ -6,6 +6,7 @@ never from a model file, so the same graph gives the same bytes and nothing of a
 
 from collections.abc import Iterator
 
+from llmos.compiler.formats import ACTIVATIONS
 from llmos.compiler.graph import Block, Graph, Node, graph_hash
 from llmos.compiler.layout import layout
 from llmos.compiler.passes.plan_memory import expert_scratch, row_bytes
@@ -13,9 +14,23 @@ from llmos.weights import packed_bytes
 
 __all__ = ["emit"]
 
-_KV = {"float32": "Kv::kF32", "bf16": "Kv::kBf16", "int8": "Kv::kI8"}
-_FORMAT = {"float32": "Format::kF32", "bf16": "Format::kBf16", "int8": "Format::kI8"}
-_LINEAR = {"float32": "LinearF32", "bf16": "LinearBf16", "int8": "LinearI8"}
+_KV = {"float32": "Kv::kF32", "float16": "Kv::kF16", "bf16": "Kv::kBf16", "int8": "Kv::kI8"}
+_FORMAT = {
+    "float32": "Format::kF32",
+    "float16": "Format::kF16",
+    "bf16": "Format::kBf16",
+    "int8": "Format::kI8",
+    "int4": "Format::kI4",
+    "uint4": "Format::kU4",
+}
+_LINEAR = {
+    "float32": "LinearF32",
+    "float16": "LinearF16",
+    "bf16": "LinearBf16",
+    "int8": "LinearI8",
+    "int4": "LinearI4",
+    "uint4": "LinearU4",
+}
 _ACT = {"silu": "Act::kSilu", "gelu": "Act::kGelu", "gelu_tanh": "Act::kGeluTanh", "relu": "Act::kRelu"}
 _QUANTIZE = {"bf16": "QuantBf16", "int8": "QuantI8"}
 _CTYPE = {"float32": "float", "bf16": "uint16_t", "int8": "I8Group"}
@@ -187,7 +202,7 @@ class _Function:
     def _linear(self, n: Node) -> str:
         add = n.inputs[1] if len(n.inputs) == 2 else None
         source, format = n.inputs[0], n.attrs["format"]
-        row = self.stride(source) * 4 if format == "float32" else row_bytes(format, n.attrs["in"])
+        row = row_bytes(ACTIVATIONS[format], n.attrs["in"])
         bias = self.vector(n, 1) if len(n.params) == 2 else "nullptr"
         added = f"{self.buffer(add)}, {self.stride(add)}" if add else "nullptr, 0"
         flags = f"{_flag(len(n.params) == 2)}, {_flag(add is not None)}"
@@ -230,7 +245,7 @@ class _Function:
     def _experts(self, n: Node) -> str:
         """Choose, gather by expert, two products for each expert that has tokens, sum."""
         a, (source, scores) = n.attrs, n.inputs
-        k, hidden, format = a["per_token"], a["hidden"], a["format"]
+        k, hidden, format = a["per_token"], a["hidden"], ACTIVATIONS[a["format"]]
         at = self._scratch(n)
         row_in, row_hidden = row_bytes(format, a["width"]), row_bytes(format, hidden)
         ld_hidden, ld_out = (row_bytes("float32", -(-width // 16) * 16) // 4 for width in (2 * hidden, a["width"]))
@@ -272,7 +287,7 @@ class _Function:
             f"  for (int e = 0; e < {n.attrs['count']}; ++e) {{",
             "    const int first = starts[e], count = starts[e + 1] - first;",
             f"    if (count) {_LINEAR[format]}<{rows}, {columns}, false, false>(team, {self.param(n, i)} + "
-            f"(size_t)e * {packed_bytes(rows, columns, format)}, (const {_CTYPE[format]}*)({x} + (size_t)first * {x_row}), {x_row}, nullptr, nullptr, 0, "
+            f"(size_t)e * {packed_bytes(rows, columns, format)}, (const {_CTYPE[ACTIVATIONS[format]]}*)({x} + (size_t)first * {x_row}), {x_row}, nullptr, nullptr, 0, "
             f"(float*){y} + (size_t)first * {ldy}, {ldy}, count);",
             "  }",
         ]

@@ -9,7 +9,7 @@ __all__ = ["PAGE_TOKENS", "kv_page_bytes", "page_bytes"]
 
 PAGE_TOKENS = 32
 _LANES, _LINE = 16, 64
-_ELEMENT = {"float32": 4, "bf16": 2, "int8": 1}
+_ELEMENT = {"float32": 4, "float16": 2, "bf16": 2, "int8": 1}
 
 
 def kv_page_bytes(kv_heads: int, head_dim: int, format: str) -> int:

@@ -13,7 +13,7 @@ _ALIGN = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One parameter. parts: the model's parameters stacked in it; format: float32, bf16, int8 (packed) or plain (float32 rows).
+    """One parameter. parts: the model's parameters stacked in it; format: of packed weights, or plain (float32 rows).
 
     shape: (rows, columns), with the number of matrices before it where there is one for each expert.
     """

@@ -25,7 +25,7 @@ PAGE_TOKENS = 32
 NO_TOKEN = -1
 NONE_ALLOWED = -2
 BAD_NUMBER = 7
-FORMATS = {"float32": 0, "bf16": 1, "int8": 2}
+FORMATS = {"float32": 0, "bf16": 1, "int8": 2, "float16": 3, "int4": 4, "uint4": 5}
 STATUS = {
     1: "the library was built for another version of the step ABI",
     2: "a token id is outside the vocabulary",
@@ -33,7 +33,7 @@ STATUS = {
     4: "a page number is outside the pool",
     5: "the batch has counts or rows that do not fit",
     6: "a feature or format was asked for that this code was not compiled with",
-    7: "a weight is infinite or NaN, which the format cannot store",
+    7: "a weight is infinite, NaN or too large for the format",
 }
 
 
@@ -133,6 +133,8 @@ def load_library(path: str) -> ctypes.CDLL:
     library.llmos_step.argtypes = [POINTER(Model), POINTER(Step)]
     library.llmos_pack.restype = c_int32
     library.llmos_pack.argtypes = [c_int32, c_int32, c_int64, c_int64, c_void_p, c_void_p]
+    library.llmos_pack_groups.restype = c_int32
+    library.llmos_pack_groups.argtypes = [c_int32, c_int64, c_int64, c_void_p, c_void_p, c_void_p, c_void_p]
     return library
 
 

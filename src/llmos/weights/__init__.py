@@ -3,18 +3,23 @@
 from llmos.weights.checkpoint import Checkpoint, holds_weights, open_checkpoint
 from llmos.weights.gguf import GgufFile, gguf_parts
 from llmos.weights.llama2c import Llama2cFile
-from llmos.weights.pack import pack, pack_into, packed_bytes, unpack
+from llmos.weights.pack import BLOCK_ROWS, PackRows, Rows, pack, pack_into, packed_bytes, unpack, unpack_groups
 from llmos.weights.parameters import Parameters
-from llmos.weights.quantized import QuantizedTensor
+from llmos.weights.quantize import quantize
+from llmos.weights.quantized import Groups, QuantizedTensor
 from llmos.weights.safetensors import SafetensorsFile
 from llmos.weights.tensor import Tensor, bf16_to_float32, float32_to_bf16
 
 __all__ = [
+    "BLOCK_ROWS",
     "Checkpoint",
     "GgufFile",
+    "Groups",
     "Llama2cFile",
+    "PackRows",
     "Parameters",
     "QuantizedTensor",
+    "Rows",
     "SafetensorsFile",
     "Tensor",
     "bf16_to_float32",
@@ -25,5 +30,7 @@ __all__ = [
     "pack",
     "pack_into",
     "packed_bytes",
+    "quantize",
     "unpack",
+    "unpack_groups",
 ]

@@ -50,6 +50,13 @@ class Groups:
         minimums = None if self.minimums is None else self.minimums[start:stop]
         return Groups(codes=self.codes[start:stop], scales=self.scales[start:stop], minimums=minimums)
 
+    @staticmethod
+    def stacked(parts: "list[Groups]") -> "Groups":
+        """The rows of all parts, which are of one format and width."""
+        codes, scales = (np.concatenate(part) for part in ([p.codes for p in parts], [p.scales for p in parts]))
+        minimums = [p.minimums for p in parts if p.minimums is not None]
+        return Groups(codes=codes, scales=scales, minimums=np.concatenate(minimums) if minimums else None)
+
     def float32(self) -> np.ndarray:
         """The (N, K) values that they stand for."""
         k = self.codes.shape[1]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from llmos.compiler.formats import ACTIVATIONS
 from llmos.compiler.graph import Block, Graph, Node
 from llmos.compiler.passes.rewrite import rebuild
 
@@ -9,7 +10,9 @@ __all__ = ["choose_formats"]
 
 
 def choose_formats(graph: Graph) -> Graph:
-    """Annotates linear, experts and embed nodes with `format`; for bf16 and int8 inserts quantize nodes, one per value."""
+    """Annotates linear, experts and embed nodes with `format`; inserts quantize nodes, one per value, where activations are not
+    float32.
+    """
     weights = graph.facts["weights"]
     return graph.map_blocks(lambda block: _format(block, weights))
 
@@ -17,16 +20,15 @@ def choose_formats(graph: Graph) -> Graph:
 def _format(block: Block, weights: str) -> Block:
     nodes: list[Node] = []
     quantized: dict[str, str] = {}
+    dtype = ACTIVATIONS[weights]
     for node in block.nodes:
         if node.op in ("linear", "add_linear", "experts"):
             value = node.inputs[0]
-            if weights != "float32" and value not in quantized:
+            if dtype != "float32" and value not in quantized:
                 quantized[value] = f"{value}.q"
                 width = block.shapes[node.params[0]][-1]
                 nodes.append(
-                    Node(
-                        op="quantize", out=quantized[value], inputs=(value,), rows=node.rows, width=width, dtype=weights
-                    )
+                    Node(op="quantize", out=quantized[value], inputs=(value,), rows=node.rows, width=width, dtype=dtype)
                 )
             inputs = (quantized.get(value, value), *node.inputs[1:])
             node = replace(node, inputs=inputs, attrs={**node.attrs, "format": weights})

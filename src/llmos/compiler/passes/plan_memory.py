@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from llmos.compiler.formats import ACTIVATIONS
 from llmos.compiler.graph import Block, Graph, Node
 
 __all__ = ["expert_scratch", "plan_memory", "row_bytes"]
@@ -83,7 +84,7 @@ def expert_scratch(attrs: Mapping[str, Any]) -> dict[str, int]:
 
     per_token slots of each: gathered inputs, gate and up, quantised hidden rows, outputs; besides them the choice.
     """
-    k, format = attrs["per_token"], attrs["format"]
+    k, format = attrs["per_token"], ACTIVATIONS[attrs["format"]]
     return {
         "choice": _lines(12 * k),  # expert, weight, place of each slot
         "starts": _lines(4 * (attrs["count"] + 1)),

@@ -64,6 +64,7 @@ struct Problem {
     const size_t index = value ? (size_t)(t % 32) * Head::kPadded + i : (size_t)i * 32 + t % 32;
     const uint8_t* base = value ? head.values() : head.keys();
     if (kFormat == Kv::kF32) return ((const float*)base)[index];
+    if (kFormat == Kv::kF16) return FromHalf(((const uint16_t*)base)[index]);
     if (kFormat == Kv::kBf16) return FromBf16(((const uint16_t*)base)[index]);
     const float* scales = value ? head.value_scales() : head.key_scales();
     return (double)(int8_t)base[index] * scales[t % 32];
@@ -76,7 +77,7 @@ struct Problem {
         for (int i = 0; i < d; ++i) largest = fmax(largest, fabs(Rotated(t, H + h, i)));
         for (int i = 0; i < d; ++i) {
           const double want = Rotated(t, H + h, i), got = Stored(kv, offset, t, h % KV, i, h >= KV);
-          const double tolerance = kFormat == Kv::kF32 ? 3e-7 * largest : kFormat == Kv::kBf16 ? fabs(want) / 255 + 1e-6 : largest / 253;
+          const double tolerance = kFormat == Kv::kF32 ? 3e-7 * largest : kFormat == Kv::kBf16 ? fabs(want) / 255 + 1e-6 : kFormat == Kv::kF16 ? fabs(want) / 2040 + 1e-6 : largest / 253;
           EXPECT(Near(got, want, tolerance), "%d of token %d: stored %.9g, want %.9g", h, t, got, want);
         }
       }
@@ -131,6 +132,12 @@ TEST(bf16_pages) {
   Problem<8, 4, 8, Kv::kBf16, 1>(100).Check();
   Problem<4, 1, 48, Kv::kBf16, 1>(40).Check();
   Problem<14, 2, 64, Kv::kBf16, 1>(97).Check();
+}
+TEST(float16_pages) {
+  Problem<1, 1, 1, Kv::kF16, 0>(33).Check();
+  Problem<8, 4, 8, Kv::kF16, 1>(100).Check();
+  Problem<5, 1, 20, Kv::kF16, 1>(66).Check();
+  Problem<14, 2, 64, Kv::kF16, 1>(97).Check();
 }
 TEST(int8_pages) {
   Problem<1, 1, 1, Kv::kI8, 0>(33).Check();

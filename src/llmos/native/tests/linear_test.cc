@@ -7,7 +7,7 @@ constexpr int kTokens = 19;  // every tile of tokens: 8 + 8 + 2 + 1
 template <Format kFormat, int N, int K, bool kBias, bool kAdd>
 struct Problem {
   static constexpr int kRows = (int)RoundUp(N, 16), kLd = kRows + 16;
-  static constexpr size_t kRowBytes = RoundUp(kFormat == Format::kF32 ? 4 * K : kFormat == Format::kBf16 ? 2 * (K + K % 2) : 40 * ((K + 31) / 32), 64);
+  static constexpr size_t kRowBytes = RowBytes(kFormat, K);
   Random random{(uint64_t)N * 1000 + K};
   Array<float> w{(size_t)N * K, random}, x{(size_t)kTokens * K, random}, bias{N, random}, add{(size_t)kTokens * kLd, random};
   Array<uint8_t> packed{PackedBytes(kFormat, N, K)}, rows{kTokens * kRowBytes};
@@ -15,16 +15,16 @@ struct Problem {
   Problem() {
     Pack(kFormat, w, N, K, packed);
     OnTeam(1, [&](Team& team) {
-      if constexpr (kFormat == Format::kF32)
+      if constexpr (kFormat == Format::kF32 || kFormat == Format::kF16)
         for (int t = 0; t < kTokens; ++t) memcpy(rows + t * kRowBytes, x + t * K, K * sizeof(float));
       if constexpr (kFormat == Format::kBf16) QuantBf16<K>(team, x, K, (uint16_t*)rows.data(), kRowBytes, kTokens);
-      if constexpr (kFormat == Format::kI8) QuantI8<K>(team, x, K, (I8Group*)rows.data(), kRowBytes, kTokens);
+      if constexpr (InGroups(kFormat)) QuantI8<K>(team, x, K, (I8Group*)rows.data(), kRowBytes, kTokens);
     });
   }
 
   double Activation(int t, int k) {
     const uint8_t* row = rows + t * kRowBytes;
-    if (kFormat == Format::kF32) return ((const float*)row)[k];
+    if (kFormat == Format::kF32 || kFormat == Format::kF16) return ((const float*)row)[k];
     if (kFormat == Format::kBf16) return FromBf16(((const uint16_t*)row)[k]);
     const I8Group& group = ((const I8Group*)row)[k / 32];
     return (double)group.q[k % 32] * group.scale;
@@ -34,8 +34,11 @@ struct Problem {
     const uint8_t* in = rows + first * kRowBytes;
     OnTeam(threads, [&](Team& team) {
       if constexpr (kFormat == Format::kF32) LinearF32<N, K, kBias, kAdd>(team, packed, (const float*)in, kRowBytes, bias, added, kLd, y, kLd, tokens);
+      if constexpr (kFormat == Format::kF16) LinearF16<N, K, kBias, kAdd>(team, packed, (const float*)in, kRowBytes, bias, added, kLd, y, kLd, tokens);
       if constexpr (kFormat == Format::kBf16) LinearBf16<N, K, kBias, kAdd>(team, packed, (const uint16_t*)in, kRowBytes, bias, added, kLd, y, kLd, tokens);
       if constexpr (kFormat == Format::kI8) LinearI8<N, K, kBias, kAdd>(team, packed, (const I8Group*)in, kRowBytes, bias, added, kLd, y, kLd, tokens);
+      if constexpr (kFormat == Format::kI4) LinearI4<N, K, kBias, kAdd>(team, packed, (const I8Group*)in, kRowBytes, bias, added, kLd, y, kLd, tokens);
+      if constexpr (kFormat == Format::kU4) LinearU4<N, K, kBias, kAdd>(team, packed, (const I8Group*)in, kRowBytes, bias, added, kLd, y, kLd, tokens);
     });
   }
 
@@ -92,6 +95,44 @@ static void CheckSizes() {
 TEST(float32) { CheckSizes<Format::kF32>(); }
 TEST(bf16) { CheckSizes<Format::kBf16>(); }
 TEST(int8) { CheckSizes<Format::kI8>(); }
+TEST(float16) { CheckSizes<Format::kF16>(); }
+TEST(int4) { CheckSizes<Format::kI4>(); }
+TEST(uint4) { CheckSizes<Format::kU4>(); }
+
+// The largest sums that there can be: all codes and activations at their ends, int8's -128 among them.
+template <Format kFormat>
+static void CheckExtremes() {
+  Problem<kFormat, 32, 64, false, false> problem;
+  for (int i = 0; i < 32 * 64; ++i) problem.w[i] = 0;
+  Array<float> y(kTokens * problem.kLd);
+  for (int pattern = 0; pattern < 4; ++pattern) {
+    for (int row = 0; row < 32; ++row)
+      for (int k = 0; k < 64; ++k) {
+        uint8_t* group = problem.packed + (row / 16 * 2 + k / 32) * GroupBytes(kFormat);
+        const int code = (pattern & 1) == (k & 1) ? (kFormat == Format::kI8 ? 255 : 15) : (row & 1 ? 0 : (kFormat == Format::kI8 ? 255 : 15));
+        PutCode(kFormat, group, row % 16, k % 32, code);
+        uint16_t* halves = (uint16_t*)(group + CodeBytes(kFormat));
+        halves[row % 16] = ToHalf(1);
+        if (kFormat == Format::kU4) halves[16 + row % 16] = ToHalf(-3);
+        problem.w[row * 64 + k] = (float)(code - (kFormat == Format::kI8 ? 128 : kFormat == Format::kI4 ? 8 : 3));
+      }
+    for (int t = 0; t < kTokens; ++t)
+      for (int k = 0; k < 64; ++k) {
+        I8Group& group = ((I8Group*)(problem.rows + t * problem.kRowBytes))[k / 32];
+        if (k % 32 == 0) group.sum = 0, group.scale = 1;
+        group.q[k % 32] = (int8_t)((pattern & 2) == 0 || k % 2 == 0 ? -127 : 127);
+        group.sum += group.q[k % 32];
+      }
+    problem.Run(1, 0, kTokens, nullptr, y);
+    problem.AgreesWithDefinition(y);
+  }
+}
+
+TEST(extremes_do_not_overflow) {
+  CheckExtremes<Format::kI8>();
+  CheckExtremes<Format::kI4>();
+  CheckExtremes<Format::kU4>();
+}
 
 TEST(no_tokens_write_nothing) {
   Problem<Format::kI8, 33, 17, false, false> problem;

@@ -140,6 +140,9 @@ TEST(packed_rows) {
   EmbedSizes<Format::kF32>();
   EmbedSizes<Format::kBf16>();
   EmbedSizes<Format::kI8>();
+  EmbedSizes<Format::kF16>();
+  EmbedSizes<Format::kI4>();
+  EmbedSizes<Format::kU4>();
 }
 
 TEST(gathered_rows) {

@@ -107,41 +107,92 @@ inline bool Near(double got, double want, double tolerance) {
   return fabs(got - want) <= tolerance || (isnan(got) && isnan(want)) || got == want;
 }
 
-inline int8_t Code(float x, float scale) { return scale == 0 ? (int8_t)0 : (int8_t)nearbyintf(x / scale); }
+// What a group of int8, int4 or uint4 is stored with, chosen plainly: any choice will do where kernels read it.
+struct GroupNumbers {
+  uint16_t scale = 0, minimum = 0;
 
-// One weight, packed as docs/step_abi.md says; `scale` is the bfloat16 scale of its row and group.
-inline void PackValue(Format format, uint8_t* out, int columns, int row, int k, float value, uint16_t scale) {
-  const size_t block = (size_t)row / 16, lane = (size_t)row % 16;
-  if (format == Format::kF32) ((float*)out)[(block * columns + k) * 16 + lane] = value;
-  if (format == Format::kBf16) ((uint16_t*)out)[((block * ((columns + 1) / 2) + k / 2) * 16 + lane) * 2 + k % 2] = ToBf16(value);
+  GroupNumbers(Format format, const float* x, int n) {
+    float high = x[0], low = x[0];
+    for (int i = 1; i < n; ++i) high = fmaxf(high, x[i]), low = fminf(low, x[i]);
+    const float largest = fmaxf(fabsf(high), fabsf(low));
+    if (format == Format::kI8) scale = (uint16_t)(ToHalf(largest / 127) + (FromHalf(ToHalf(largest / 127)) < largest / 127));
+    if (format == Format::kI4) scale = ToHalf((high == largest ? largest : -largest) / -8);
+    if (format == Format::kU4) minimum = ToHalf(low), scale = ToHalf((high - low) / 15);
+  }
+  float Value(Format format, int code) const {
+    const int offset = format == Format::kI8 ? 128 : format == Format::kI4 ? 8 : 0;
+    return (float)(code - offset) * FromHalf(scale) + (format == Format::kU4 ? FromHalf(minimum) : 0);
+  }
+  int Code(Format format, float x) const {
+    if (format == Format::kI8) return scale == 0 ? 128 : 128 + (int)nearbyintf(x / FromHalf(scale));
+    int best = format == Format::kI4 ? 8 : 0;
+    for (int code = 0; code <= 15; ++code)
+      if (fabs((double)Value(format, code) - x) < fabs((double)Value(format, best) - x)) best = code;
+    return best;
+  }
+};
+
+constexpr bool InGroups(Format format) { return format == Format::kI8 || format == Format::kI4 || format == Format::kU4; }
+
+// Bytes of a group of 32 columns in a block, and of its codes.
+constexpr size_t GroupBytes(Format format) { return format == Format::kI8 ? 544 : format == Format::kI4 ? 288 : 320; }
+constexpr size_t CodeBytes(Format format) { return format == Format::kI8 ? 512 : 256; }
+
+constexpr size_t PackedBytes(Format format, int rows, int columns) {
+  const size_t blocks = RoundUp((size_t)rows, 16) / 16, k = (size_t)columns;
+  if (InGroups(format)) return blocks * ((k + 31) / 32) * GroupBytes(format);
+  return blocks * (format == Format::kF32 ? k * 64 : format == Format::kF16 ? k * 32 : (k + 1) / 2 * 64);
+}
+
+// Activations of a row in the format that weights are multiplied with.
+constexpr size_t RowBytes(Format format, int columns) {
+  const size_t k = (size_t)columns;
+  return RoundUp(InGroups(format) ? 40 * ((k + 31) / 32) : format == Format::kBf16 ? 2 * (k + k % 2) : 4 * k, 64);
+}
+
+// One weight's code of a group that starts at `group`, as docs/step_abi.md says.
+inline void PutCode(Format format, uint8_t* group, int lane, int k, int code) {
   if (format == Format::kI8) {
-    uint8_t* group = out + (block * ((columns + 31) / 32) + k / 32) * 544;
-    group[(k % 32) / 4 * 64 + lane * 4 + k % 4] = (uint8_t)(Code(value, FromBf16(scale)) + 128);
-    ((uint16_t*)(group + 512))[lane] = scale;
+    group[k / 4 * 64 + lane * 4 + k % 4] = (uint8_t)code;
+  } else {
+    uint8_t& byte = group[k % 16 / 4 * 64 + lane * 4 + k % 4];
+    byte = (uint8_t)(k < 16 ? (byte & 0xf0) | code : (byte & 15) | code << 4);
   }
 }
 
-constexpr size_t PackedBytes(Format format, int rows, int columns) {
-  const size_t blocks = RoundUp((size_t)rows, 16) / 16;
-  return blocks * (format == Format::kF32 ? (size_t)columns * 64 : format == Format::kBf16 ? (size_t)(columns + 1) / 2 * 64 : (size_t)(columns + 31) / 32 * 544);
+// Every lane and column of a matrix of groups stands for zero.
+inline void ZeroGroups(Format format, uint8_t* out, size_t bytes) {
+  memset(out, 0, bytes);
+  for (size_t at = 0; at < bytes; at += GroupBytes(format)) memset(out + at, format == Format::kI8 ? 0x80 : format == Format::kI4 ? 0x88 : 0, CodeBytes(format));
 }
 
 // Packs w (rows, columns) and replaces it by the values that the packed bytes stand for.
 inline void Pack(Format format, float* w, int rows, int columns, uint8_t* out) {
-  memset(out, 0, PackedBytes(format, rows, columns));
-  if (format == Format::kI8)
-    for (size_t at = 0; at < PackedBytes(format, rows, columns); at += 544) memset(out + at, 128, 512);
-  for (int row = 0; row < rows; ++row)
+  const size_t bytes = PackedBytes(format, rows, columns);
+  InGroups(format) ? ZeroGroups(format, out, bytes) : (void)memset(out, 0, bytes);
+  for (int row = 0; row < rows; ++row) {
+    const size_t block = (size_t)row / 16, lane = (size_t)row % 16;
     for (int k = 0; k < columns; ++k) {
-      float largest = 0;
-      for (int j = k / 32 * 32; j < columns && j < k / 32 * 32 + 32 && k % 32 == 0; ++j) largest = fmaxf(largest, fabsf(w[(size_t)row * columns + j]));
-      static uint16_t scale;
-      if (k % 32 == 0) scale = (uint16_t)(ToBf16(largest / 127) + (FromBf16(ToBf16(largest / 127)) < largest / 127));
       float& value = w[(size_t)row * columns + k];
-      PackValue(format, out, columns, row, k, value, scale);
-      if (format == Format::kBf16) value = FromBf16(ToBf16(value));
-      if (format == Format::kI8) value = Code(value, FromBf16(scale)) * FromBf16(scale);
+      uint16_t* halves = (uint16_t*)out;
+      if (format == Format::kF32) ((float*)out)[(block * columns + k) * 16 + lane] = value;
+      if (format == Format::kF16) value = FromHalf(halves[(block * columns + k) * 16 + lane] = ToHalf(value));
+      if (format == Format::kBf16) value = FromBf16(halves[((block * ((columns + 1) / 2) + k / 2) * 16 + lane) * 2 + k % 2] = ToBf16(value));
     }
+    for (int k = 0; InGroups(format) && k < columns; k += 32) {
+      const int n = columns - k < 32 ? columns - k : 32;
+      float* x = w + (size_t)row * columns + k;
+      const GroupNumbers numbers(format, x, n);
+      uint8_t* group = out + (block * ((columns + 31) / 32) + k / 32) * GroupBytes(format);
+      for (int i = 0; i < n; ++i) {
+        const int code = numbers.Code(format, x[i]);
+        PutCode(format, group, (int)lane, i, code);
+        x[i] = numbers.Value(format, code);
+      }
+      memcpy(group + CodeBytes(format) + 2 * lane, &numbers.scale, 2);
+      if (format == Format::kU4) memcpy(group + CodeBytes(format) + 32 + 2 * lane, &numbers.minimum, 2);
+    }
+  }
 }
 
 }  // namespace llmos

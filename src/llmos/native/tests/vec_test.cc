@@ -76,13 +76,73 @@ TEST(bf16_rounds_to_nearest_even) {
   EXPECT(FromBf16(ToBf16(__builtin_inff())) == __builtin_inff());
 }
 
+// The value of a float16 by its definition.
+static double HalfValue(uint16_t h) {
+  const int exponent = h >> 10 & 31, fraction = h & 1023;
+  const double sign = h & 0x8000 ? -1 : 1;
+  if (exponent == 31) return fraction ? NAN : sign * __builtin_inf();
+  return sign * (exponent == 0 ? ldexp(fraction, -24) : ldexp(1024 + fraction, exponent - 25));
+}
+
+TEST(every_float16_is_read_exactly) {
+  for (int first = 0; first < 65536; first += kLanes) {
+    uint16_t in[kLanes], out[kLanes];
+    for (int i = 0; i < kLanes; ++i) in[i] = (uint16_t)(first + i);
+    const F16 v = LoadHalf(in), software = HalfBits(__builtin_convertvector(*(H16*)memcpy(out, in, sizeof in), U16));
+    StoreHalf(out, v);
+    for (int i = 0; i < kLanes; ++i) {
+      const double want = HalfValue(in[i]);
+      EXPECT(Near(v[i], want, 0) && signbit(v[i]) == in[i] >> 15, "%04x is %.9g", in[i], v[i]);
+      EXPECT(memcmp((char*)&software + 4 * i, (char*)&v + 4 * i, 4) == 0, "%04x by software", in[i]);
+      EXPECT(Near(FromHalf(in[i]), want, 0));
+      EXPECT(isnan(want) ? isnan(HalfValue(out[i])) && isnan(HalfValue(ToHalf(v[i]))) : out[i] == in[i] && ToHalf(v[i]) == in[i]);
+    }
+  }
+}
+
+TEST(float16_rounds_to_nearest_even) {
+  Random random(6);
+  for (int i = 0; i < 100000; ++i) {
+    const uint16_t low = (uint16_t)(random.Next() & 0x7fff);
+    if (low >= 0x7bff) continue;
+    const double below = HalfValue(low), above = HalfValue((uint16_t)(low + 1));
+    const float middle = (float)((below + above) / 2), x = (float)(below + (above - below) * random.Below(1 << 12) / (1 << 12));
+    EXPECT(ToHalf(middle) == (uint16_t)(low + low % 2) && ToHalf(-middle) == (uint16_t)((low + low % 2) | 0x8000), "middle %a", middle);
+    const bool up = above - x < x - below || (above - x == x - below && low % 2);
+    EXPECT(ToHalf(x) == (uint16_t)(low + up), "%a -> %04x", x, ToHalf(x));
+  }
+  EXPECT(ToHalf(65519.996f) == 0x7bff && ToHalf(65520) == 0x7c00 && ToHalf(-1e30f) == 0xfc00 && ToHalf(__builtin_inff()) == 0x7c00);
+  EXPECT(ToHalf(0x1p-25f) == 0 && ToHalf(0x1.000002p-25f) == 1 && ToHalf(-1e-45f) == 0x8000 && isnan(FromHalf(ToHalf(NAN))));
+}
+
+TEST(sums_of_nibbles_are_exact) {
+  Random random(7);
+  for (int trial = 0; trial < 500; ++trial) {
+    const bool extreme = trial % 4 == 0;
+    NibbleSums sums;
+    int want[kLanes] = {};
+    for (int quad = 0; quad < 8; ++quad) {
+      B64 codes;
+      int8_t x[4];
+      for (int i = 0; i < 64; ++i) codes[i] = (uint8_t)(extreme ? 15 : random.Below(16));
+      for (auto& v : x) v = (int8_t)(extreme ? (trial % 8 ? 127 : -127) : random.Below(255) - 127);
+      int32_t four;
+      memcpy(&four, x, 4);
+      sums.Add(codes, four);
+      for (int i = 0; i < 64; ++i) want[i / 4] += codes[i] * x[i % 4];
+    }
+    const I16 got = sums.Total();
+    for (int r = 0; r < kLanes; ++r) EXPECT(got[r] == want[r], "row %d: %d, want %d", r, got[r], want[r]);
+  }
+}
+
 TEST(dot4_is_exact) {
   Random random(2);
   for (int trial = 0; trial < 2000; ++trial) {
     alignas(64) uint8_t w[64];
     int8_t x[4];
     const bool extreme = trial % 4 == 0;
-    for (auto& v : w) v = (uint8_t)(extreme ? (random.Below(2) ? 255 : 1) : 1 + random.Below(255));
+    for (auto& v : w) v = (uint8_t)(extreme ? (random.Below(2) ? 255 : 0) : random.Below(256));
     for (auto& v : x) v = (int8_t)(extreme ? (random.Below(2) ? 127 : -127) : random.Below(255) - 127);
     int32_t four, sum = 0;
     memcpy(&four, x, 4);

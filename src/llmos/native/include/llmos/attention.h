@@ -15,7 +15,7 @@ static_assert(kPage == 2 * kLanes, "scores of a page are two vectors");
 template <int d, Kv kFormat>
 struct KvHead {
   static constexpr int kPadded = (int)RoundUp(d, kLanes);
-  static constexpr size_t kElement = kFormat == Kv::kF32 ? 4 : kFormat == Kv::kBf16 ? 2 : 1;
+  static constexpr size_t kElement = kFormat == Kv::kF32 ? 4 : kFormat == Kv::kI8 ? 1 : 2;
   static constexpr size_t kKeyBytes = RoundUp(kElement * d * kPage, 64);
   static constexpr size_t kValueBytes = RoundUp(kElement * kPadded * kPage, 64);
   static constexpr size_t kScaleBytes = kFormat == Kv::kI8 ? 2 * kPage * sizeof(float) : 0;
@@ -29,6 +29,7 @@ struct KvHead {
   // Sixteen stored numbers as floats, without their scale.
   static LLMOS_MEMBER F16 Read(const uint8_t* p, size_t index) {
     if (kFormat == Kv::kF32) return Load((const float*)p + index);
+    if (kFormat == Kv::kF16) return LoadHalf((const uint16_t*)p + index);
     if (kFormat == Kv::kBf16) return LoadBf16((const uint16_t*)p + index);
     typedef int8_t B16 __attribute__((vector_size(16)));
     B16 bytes;
@@ -37,6 +38,7 @@ struct KvHead {
   }
   static LLMOS_MEMBER void Write(uint8_t* p, size_t index, float value, float inverse) {
     if (kFormat == Kv::kF32) ((float*)p)[index] = value;
+    if (kFormat == Kv::kF16) ((uint16_t*)p)[index] = ToHalf(value);
     if (kFormat == Kv::kBf16) ((uint16_t*)p)[index] = ToBf16(value);
     if (kFormat == Kv::kI8) {
       const float shifted = value * inverse + 12582912.0f;

@@ -5,8 +5,8 @@
 
 namespace llmos {
 
-enum class Format { kF32, kBf16, kI8 };
-enum class Kv { kF32, kBf16, kI8 };
+enum class Format { kF32, kF16, kBf16, kI8, kI4, kU4 };
+enum class Kv { kF32, kF16, kBf16, kI8 };
 
 // A bit per vocabulary entry for each output row: which ids a penalty has met already.
 template <int kVocab>

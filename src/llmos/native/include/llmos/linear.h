@@ -1,6 +1,6 @@
 // y = x W^T (+ bias) (+ add) over packed weights: blocks of 16 rows, one lane per row.
 //
-// A lane sums its own row in order of k (int8: exact integers within a group, groups in order), whatever the number of
+// A lane sums its own row in order of k (int8, int4: exact integers within a group, groups in order), whatever the number of
 // tokens and row blocks that a tile holds in registers. So the tiling is free to fit the machine and the result is the
 // same bytes. One tile of the team is a few row blocks and all tokens: weights are read once from memory, then from L2.
 #pragma once
@@ -23,6 +23,23 @@ struct F32Weights {
     for (int k = 0; k < K; ++k) {
       F16 v[R];
       for (int r = 0; r < R; ++r) v[r] = Load((const float*)(w + r * kBlockBytes + (size_t)k * 64));
+      for (int m = 0; m < M; ++m) {
+        const F16 s = Set(((const float*)(x + m * x_row))[k]);
+        for (int r = 0; r < R; ++r) acc[m][r] = Fma(v[r], s, acc[m][r]);
+      }
+    }
+  }
+};
+
+// float16 is a way of storing: products and sums are those of float32.
+template <int K>
+struct HalfWeights {
+  static constexpr size_t kBlockBytes = (size_t)K * 32;
+  template <int M, int R>
+  LLMOS_INLINE void Dot(const uint8_t* w, const uint8_t* x, size_t x_row, F16 (&acc)[M][R]) {
+    for (int k = 0; k < K; ++k) {
+      F16 v[R];
+      for (int r = 0; r < R; ++r) v[r] = LoadHalf((const uint16_t*)(w + r * kBlockBytes + (size_t)k * 32));
       for (int m = 0; m < M; ++m) {
         const F16 s = Set(((const float*)(x + m * x_row))[k]);
         for (int r = 0; r < R; ++r) acc[m][r] = Fma(v[r], s, acc[m][r]);
@@ -67,10 +84,60 @@ struct I8Weights {
           for (int r = 0; r < R; ++r) sums[m][r] = Dot4(sums[m][r], w + r * kBlockBytes + g * kGroupBytes + 64 * q, four);
         }
       for (int r = 0; r < R; ++r) {
-        const F16 scale = LoadBf16((const uint16_t*)(w + r * kBlockBytes + g * kGroupBytes + 16 * kGroup));
+        const F16 scale = LoadHalf((const uint16_t*)(w + r * kBlockBytes + g * kGroupBytes + 16 * kGroup));
         for (int m = 0; m < M; ++m) {
           const float xs = ((const I8Group*)(x + m * x_row))[g].scale;
           acc[m][r] = Fma(ToFloat(sums[m][r]), scale * Set(xs), acc[m][r]);
+        }
+      }
+    }
+  }
+};
+
+// Four-bit codes: 64 bytes hold four columns of the first half of a group in their low halves, and those 16 further in their
+// high halves. The value of a code is (code - 8) * scale, with minimums code * scale + minimum; the offset and the minimum meet
+// the activations' sum.
+template <int K, bool kMinimum>
+struct NibbleWeights {
+  static constexpr int kGroups = (K + kGroup - 1) / kGroup;
+  static constexpr size_t kCodes = 16 * kGroup / 2, kGroupBytes = kCodes + (kMinimum ? 64 : 32);
+  static constexpr size_t kBlockBytes = kGroups * kGroupBytes;
+
+  template <int M, int R>
+  LLMOS_INLINE void Sums(const uint8_t* w, const uint8_t* x, size_t x_row, NibbleSums (&sums)[M][R]) {
+    for (int q = 0; q < kGroup / 8; ++q) {
+      B64 low[R], high[R];
+      for (int r = 0; r < R; ++r) {
+        memcpy(&high[r], w + r * kBlockBytes + 64 * q, sizeof high[r]);
+        low[r] = high[r] & 15;
+        high[r] = high[r] >> 4;
+      }
+      for (int m = 0; m < M; ++m) {
+        const int8_t* codes = ((const I8Group*)(x + m * x_row))->q + 4 * q;
+        int32_t first, second;
+        memcpy(&first, codes, 4);
+        memcpy(&second, codes + kGroup / 2, 4);
+        for (int r = 0; r < R; ++r) {
+          sums[m][r].Add(low[r], first);
+          sums[m][r].Add(high[r], second);
+        }
+      }
+    }
+  }
+
+  template <int M, int R>
+  LLMOS_INLINE void Dot(const uint8_t* w, const uint8_t* x, size_t x_row, F16 (&acc)[M][R]) {
+    for (int g = 0; g < kGroups; ++g, w += kGroupBytes, x += sizeof(I8Group)) {
+      NibbleSums sums[M][R] = {};
+      Sums<M, R>(w, x, x_row, sums);
+      for (int r = 0; r < R; ++r) {
+        const uint16_t* halves = (const uint16_t*)(w + r * kBlockBytes + kCodes);
+        const F16 scale = LoadHalf(halves), minimum = kMinimum ? LoadHalf(halves + kLanes) : Set(0);
+        for (int m = 0; m < M; ++m) {
+          const I8Group& group = *(const I8Group*)(x + m * x_row);
+          const I16 total = sums[m][r].Total() - (kMinimum ? 0 : 8 * group.sum);
+          acc[m][r] = Fma(ToFloat(total), scale * Set(group.scale), acc[m][r]);
+          if (kMinimum) acc[m][r] = Fma(minimum, Set(group.scale * (float)group.sum), acc[m][r]);
         }
       }
     }
@@ -140,6 +207,11 @@ void LinearF32(Team& team, const uint8_t* w, const float* x, size_t x_row, const
   Linear<F32Weights<K>, N, kBias, kAdd>{w, (const uint8_t*)x, x_row, bias, add, ldadd, y, ldy}.Run(team, tokens);
 }
 template <int N, int K, bool kBias, bool kAdd>
+void LinearF16(Team& team, const uint8_t* w, const float* x, size_t x_row, const float* bias, const float* add, int ldadd,
+               float* y, int ldy, int tokens) {
+  Linear<HalfWeights<K>, N, kBias, kAdd>{w, (const uint8_t*)x, x_row, bias, add, ldadd, y, ldy}.Run(team, tokens);
+}
+template <int N, int K, bool kBias, bool kAdd>
 void LinearBf16(Team& team, const uint8_t* w, const uint16_t* x, size_t x_row, const float* bias, const float* add, int ldadd,
                 float* y, int ldy, int tokens) {
   Linear<Bf16Weights<K>, N, kBias, kAdd>{w, (const uint8_t*)x, x_row, bias, add, ldadd, y, ldy}.Run(team, tokens);
@@ -148,6 +220,16 @@ template <int N, int K, bool kBias, bool kAdd>
 void LinearI8(Team& team, const uint8_t* w, const I8Group* x, size_t x_row, const float* bias, const float* add, int ldadd,
               float* y, int ldy, int tokens) {
   Linear<I8Weights<K>, N, kBias, kAdd>{w, (const uint8_t*)x, x_row, bias, add, ldadd, y, ldy}.Run(team, tokens);
+}
+template <int N, int K, bool kBias, bool kAdd>
+void LinearI4(Team& team, const uint8_t* w, const I8Group* x, size_t x_row, const float* bias, const float* add, int ldadd,
+              float* y, int ldy, int tokens) {
+  Linear<NibbleWeights<K, false>, N, kBias, kAdd>{w, (const uint8_t*)x, x_row, bias, add, ldadd, y, ldy}.Run(team, tokens);
+}
+template <int N, int K, bool kBias, bool kAdd>
+void LinearU4(Team& team, const uint8_t* w, const I8Group* x, size_t x_row, const float* bias, const float* add, int ldadd,
+              float* y, int ldy, int tokens) {
+  Linear<NibbleWeights<K, true>, N, kBias, kAdd>{w, (const uint8_t*)x, x_row, bias, add, ldadd, y, ldy}.Run(team, tokens);
 }
 
 }  // namespace llmos

@@ -80,10 +80,16 @@ template <int D, Format kFormat>
 LLMOS_INLINE float PackedValue(const uint8_t* table, int id, int k) {
   const size_t block = (size_t)id / kLanes, lane = (size_t)id % kLanes;
   if (kFormat == Format::kF32) return ((const float*)table)[(block * D + k) * kLanes + lane];
+  if (kFormat == Format::kF16) return FromHalf(((const uint16_t*)table)[(block * D + k) * kLanes + lane]);
   if (kFormat == Format::kBf16) return FromBf16(((const uint16_t*)table)[((block * ((D + 1) / 2) + k / 2) * kLanes + lane) * 2 + k % 2]);
-  const uint8_t* group = table + (block * ((D + 31) / 32) + k / 32) * 544;
-  const uint16_t scale = ((const uint16_t*)(group + 512))[lane];
-  return (float)((int)group[(k % 32) / 4 * 64 + lane * 4 + k % 4] - 128) * FromBf16(scale);
+  constexpr size_t kCodes = kFormat == Format::kI8 ? 512 : 256, kGroup = kCodes + (kFormat == Format::kU4 ? 64 : 32);
+  const uint8_t* group = table + (block * ((D + 31) / 32) + k / 32) * kGroup;
+  const int at = (k % 32) / 4, code = group[(kFormat == Format::kI8 ? at : at % 4) * 64 + lane * 4 + k % 4];
+  const uint16_t* halves = (const uint16_t*)(group + kCodes) + lane;
+  if (kFormat == Format::kI8) return (float)(code - 128) * FromHalf(*halves);
+  const int nibble = at < 4 ? code & 15 : code >> 4;
+  if (kFormat == Format::kI4) return (float)(nibble - 8) * FromHalf(*halves);
+  return (float)nibble * FromHalf(*halves) + FromHalf(halves[kLanes]);
 }
 
 template <int V, int D, Format kFormat>

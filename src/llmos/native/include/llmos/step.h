@@ -27,10 +27,17 @@ enum LlmosStatus {
   LLMOS_BAD_PAGE = 4,      // a page number outside the pool
   LLMOS_BAD_SHAPE = 5,     // counts negative, over the workspace, or rows outside the batch
   LLMOS_UNSUPPORTED = 6,   // a feature (adapters, collectives, encoder, scores without a head) or format that this code lacks
-  LLMOS_BAD_NUMBER = 7     // a weight that is infinite or NaN, for a format that cannot store it
+  LLMOS_BAD_NUMBER = 7     // a weight that is infinite, NaN or too large for a format that cannot store it
 };
 
-enum LlmosFormat { LLMOS_FLOAT32 = 0, LLMOS_BF16 = 1, LLMOS_INT8 = 2 };
+enum LlmosFormat {
+  LLMOS_FLOAT32 = 0,
+  LLMOS_BF16 = 1,
+  LLMOS_INT8 = 2,
+  LLMOS_FLOAT16 = 3,
+  LLMOS_INT4 = 4,
+  LLMOS_UINT4 = 5
+};
 
 // How one output row is turned into a token. Randomness is a counter hash of (seed, counter), never state.
 typedef struct LlmosSampling {
@@ -106,9 +113,14 @@ void* llmos_pool_create(int32_t n_threads);  // NULL when the threads cannot be 
 void llmos_pool_destroy(void* pool);
 int32_t llmos_step(const LlmosModel* model, const LlmosStep* step);  // LlmosStatus
 
-// Packs a matrix w [rows][columns], stored as LLMOS_FLOAT32 or LLMOS_BF16, into the blocks of `format`: (rows + 15) / 16 of
-// them at `out`. Needs no alignment and no model; several threads may pack different rows. Returns LlmosStatus.
+// Packs a matrix w [rows][columns], stored as LLMOS_FLOAT32, LLMOS_FLOAT16 or LLMOS_BF16, into the blocks of `format`:
+// (rows + 15) / 16 of them at `out`. Needs no alignment and no model; several threads may pack different rows. Returns LlmosStatus.
 int32_t llmos_pack(int32_t format, int32_t stored, int64_t rows, int64_t columns, const void* w, void* out);
+
+// As llmos_pack, of codes [rows][columns] (signed for LLMOS_INT8, else 0 to 15) and their float16 scales [rows][groups of 32
+// columns]; minimums likewise for LLMOS_UINT4, else null.
+int32_t llmos_pack_groups(int32_t format, int64_t rows, int64_t columns, const void* codes, const void* scales, const void* minimums,
+                          void* out);
 
 #ifdef __cplusplus
 }

@@ -27,6 +27,7 @@ typedef float F16 __attribute__((vector_size(64)));
 typedef int32_t I16 __attribute__((vector_size(64)));
 typedef uint32_t U16 __attribute__((vector_size(64)));
 typedef uint16_t H16 __attribute__((vector_size(32)));
+typedef uint8_t B64 __attribute__((vector_size(64)));
 
 constexpr size_t RoundUp(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -151,6 +152,61 @@ LLMOS_INLINE float FromBf16(uint16_t h) {
   return x;
 }
 
+// The value of a float16: exact, subnormal numbers, infinities and NaN (made quiet) included.
+LLMOS_INLINE F16 HalfBits(U16 bits) {
+  const U16 magnitude = (bits & 0x7fffu) << 13;
+  const U16 v = (U16)((F16)magnitude * Set(0x1p112f));  // the exponent's bias: 15 becomes 127
+  const U16 infinite = (U16)(magnitude >= 0x0f800000u) & 0x7f800000u, quiet = (U16)(magnitude > 0x0f800000u) & 0x400000u;
+  return (F16)(v | infinite | quiet | (bits & 0x8000u) << 16);
+}
+LLMOS_INLINE F16 LoadHalf(const uint16_t* p) {
+#if defined(__AVX512F__)
+  return (F16)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
+#elif defined(__F16C__)
+  const __m256 out[2] = {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)), _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p + 1))};
+  F16 v;
+  memcpy(&v, out, sizeof v);
+  return v;
+#else
+  H16 h;
+  memcpy(&h, p, sizeof h);
+  return HalfBits(__builtin_convertvector(h, U16));
+#endif
+}
+LLMOS_INLINE float FromHalf(uint16_t h) {
+#if defined(__F16C__)
+  return _cvtsh_ss(h);
+#else
+  return HalfBits(U16{} + h)[0];
+#endif
+}
+
+// The nearest float16, ties to even; infinity from 65520 on; NaN stays NaN.
+LLMOS_INLINE uint16_t ToHalf(float x) {
+#if defined(__F16C__)
+  return _cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT);
+#else
+  uint32_t u;
+  memcpy(&u, &x, 4);
+  const uint32_t sign = u >> 16 & 0x8000, a = u & 0x7fffffff;
+  if (a > 0x7f800000) return (uint16_t)(sign | 0x7e00 | (a >> 13 & 0x3ff));
+  if (a >= 0x477ff000) return (uint16_t)(sign | 0x7c00);
+  if (a >= 0x38800000) return (uint16_t)(sign | ((a + 0xfff + (a >> 13 & 1) - 0x38000000) >> 13));
+  float magnitude;
+  memcpy(&magnitude, &a, 4);
+  magnitude += 0.5f;  // whose last place is 2^-24, the smallest float16
+  memcpy(&u, &magnitude, 4);
+  return (uint16_t)(sign | (u - 0x3f000000));
+#endif
+}
+LLMOS_INLINE void StoreHalf(uint16_t* p, F16 v) {
+#if defined(__AVX512F__)
+  _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT));
+#else
+  for (int i = 0; i < kLanes; ++i) p[i] = ToHalf(v[i]);
+#endif
+}
+
 // acc[r] += w[2r] * x[0] + w[2r+1] * x[1] for 16 rows of bfloat16 pairs; `x` holds the pair.
 LLMOS_INLINE F16 DotBf16(F16 acc, const uint16_t* w, uint32_t x) {
 #if defined(__AVX512BF16__)
@@ -176,14 +232,14 @@ LLMOS_INLINE I16 Dot4(I16 acc, const uint8_t* w, int32_t x) {
 #if defined(__AVX512VNNI__)
   return (I16)_mm512_dpbusd_epi32((__m512i)acc, _mm512_loadu_si512(w), _mm512_set1_epi32(x));
 #elif defined(__AVX2__)
-  // |x| * (w with the sign of x): both at most 127, so a pair of products fits 16 bits.
-  const __m256i xs = _mm256_set1_epi32(x), ax = _mm256_abs_epi8(xs), ones = _mm256_set1_epi16(1);
+  // |w| * (x with the sign of w): at most 128 * 127, so a pair of products fits 16 bits.
+  const __m256i xs = _mm256_set1_epi32(x), ones = _mm256_set1_epi16(1);
   const __m256i flip = _mm256_set1_epi8((char)0x80);
   __m256i out[2];
   memcpy(out, &acc, sizeof acc);
   for (int half = 0; half < 2; ++half) {
     const __m256i ws = _mm256_xor_si256(_mm256_loadu_si256((const __m256i*)(w + 32 * half)), flip);
-    const __m256i pairs = _mm256_maddubs_epi16(ax, _mm256_sign_epi8(ws, xs));
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(ws), _mm256_sign_epi8(xs, ws));
     out[half] = _mm256_add_epi32(out[half], _mm256_madd_epi16(pairs, ones));
   }
   memcpy(&acc, out, sizeof acc);
@@ -210,5 +266,43 @@ LLMOS_INLINE I16 Dot4(I16 acc, const uint8_t* w, int32_t x) {
   return acc;
 #endif
 }
+
+// Exact sums of 16 rows over a group: four unsigned codes of at most 15 (codes[4r..4r+3]) times four signed bytes at most 127
+// in magnitude, added at most eight times. Without VNNI, pairs of columns are summed in 16 bits: 8 * 2 * 15 * 127 < 2^15.
+struct NibbleSums {
+#if defined(__AVX512VNNI__)
+  __m512i sums = _mm512_setzero_si512();
+  LLMOS_MEMBER void Add(B64 codes, int32_t x) { sums = _mm512_dpbusd_epi32(sums, (__m512i)codes, _mm512_set1_epi32(x)); }
+  LLMOS_MEMBER I16 Total() const { return (I16)sums; }
+#elif defined(__AVX512BW__)
+  __m512i pairs = _mm512_setzero_si512();
+  LLMOS_MEMBER void Add(B64 codes, int32_t x) {
+    pairs = _mm512_add_epi16(pairs, _mm512_maddubs_epi16((__m512i)codes, _mm512_set1_epi32(x)));
+  }
+  LLMOS_MEMBER I16 Total() const { return (I16)_mm512_madd_epi16(pairs, _mm512_set1_epi16(1)); }
+#elif defined(__AVX2__)
+  __m256i pairs[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+  LLMOS_MEMBER void Add(B64 codes, int32_t x) {
+    __m256i half[2];
+    memcpy(half, &codes, sizeof codes);
+    for (int i = 0; i < 2; ++i) pairs[i] = _mm256_add_epi16(pairs[i], _mm256_maddubs_epi16(half[i], _mm256_set1_epi32(x)));
+  }
+  LLMOS_MEMBER I16 Total() const {
+    __m256i out[2];
+    for (int i = 0; i < 2; ++i) out[i] = _mm256_madd_epi16(pairs[i], _mm256_set1_epi16(1));
+    I16 total;
+    memcpy(&total, out, sizeof total);
+    return total;
+  }
+#else
+  I16 sums = {};
+  LLMOS_MEMBER void Add(B64 codes, int32_t x) {
+    int8_t xs[4];
+    memcpy(xs, &x, 4);
+    for (int i = 0; i < 4; ++i) sums += (I16)((U16)codes >> 8 * i & 255u) * xs[i];
+  }
+  LLMOS_MEMBER I16 Total() const { return sums; }
+#endif
+};
 
 }  // namespace llmos

@@ -1,0 +1,14 @@
+"""The number formats of weights and of stored keys and values, and what weights are multiplied with."""
+
+__all__ = ["ACTIVATIONS", "FORMATS", "KV_FORMATS"]
+
+ACTIVATIONS = {  # weight format -> format of the activations that its kernel takes
+    "float32": "float32",
+    "float16": "float32",
+    "bf16": "bf16",
+    "int8": "int8",
+    "int4": "int8",
+    "uint4": "int8",
+}
+FORMATS = tuple(ACTIVATIONS)
+KV_FORMATS = ("float32", "float16", "bf16", "int8")
