@@ -9,6 +9,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,18 +36,19 @@ CONFIG = {
 }
 
 
-def tensors() -> dict[str, tuple[int, ...]]:
+def tensors(config: dict[str, Any] = CONFIG) -> dict[str, tuple[int, ...]]:
     """Name -> shape of every tensor of the checkpoint."""
-    width, hidden, kv = CONFIG["hidden_size"], CONFIG["intermediate_size"], 2 * CONFIG["head_dim"]
-    out = {"model.embed_tokens.weight": (CONFIG["vocab_size"], width)}
-    for i in range(CONFIG["num_hidden_layers"]):
+    width, hidden = config["hidden_size"], config["intermediate_size"]
+    heads, kv = (config[name] * config["head_dim"] for name in ("num_attention_heads", "num_key_value_heads"))
+    out = {"model.embed_tokens.weight": (config["vocab_size"], width)}
+    for i in range(config["num_hidden_layers"]):
         layer = f"model.layers.{i}."
         out |= {
             layer + "input_layernorm.weight": (width,),
-            layer + "self_attn.q_proj.weight": (width, width),
+            layer + "self_attn.q_proj.weight": (heads, width),
             layer + "self_attn.k_proj.weight": (kv, width),
             layer + "self_attn.v_proj.weight": (kv, width),
-            layer + "self_attn.o_proj.weight": (width, width),
+            layer + "self_attn.o_proj.weight": (width, heads),
             layer + "post_attention_layernorm.weight": (width,),
             layer + "mlp.gate_proj.weight": (hidden, width),
             layer + "mlp.up_proj.weight": (hidden, width),
@@ -55,10 +57,10 @@ def tensors() -> dict[str, tuple[int, ...]]:
     return out | {"model.norm.weight": (width,)}
 
 
-def values() -> Iterator[tuple[str, np.ndarray]]:
+def values(config: dict[str, Any] = CONFIG) -> Iterator[tuple[str, np.ndarray]]:
     """(name, bfloat16 bits) of every tensor; norms are ones, matrices normal with deviation 0.02."""
     random = np.random.default_rng(0)
-    for name, shape in tensors().items():
+    for name, shape in tensors(config).items():
         if len(shape) == 1:
             yield name, np.full(shape, 0x3F80, np.uint16)
         else:
@@ -66,11 +68,11 @@ def values() -> Iterator[tuple[str, np.ndarray]]:
             yield name, bits.astype(np.uint16)
 
 
-def write_folder(folder: Path) -> Path:
+def write_folder(folder: Path, config: dict[str, Any] = CONFIG) -> Path:
     """A Hugging Face folder with bf16 safetensors and a tokenizer of meaningless words."""
     folder.mkdir(parents=True, exist_ok=True)
     header, at = {}, 0
-    for name, shape in tensors().items():
+    for name, shape in tensors(config).items():
         end = at + 2 * int(np.prod(shape))
         header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [at, end]}
         at = end
@@ -78,18 +80,18 @@ def write_folder(folder: Path) -> Path:
     text += b" " * (-len(text) % 8)
     with (folder / "model.safetensors").open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        for _, bits in values():
+        for _, bits in values(config):
             file.write(bits.tobytes())
-    _write_tokenizer(folder)
-    (folder / "config.json").write_text(json.dumps(CONFIG, indent=2))
+    _write_tokenizer(folder, config["vocab_size"])
+    (folder / "config.json").write_text(json.dumps(config, indent=2))
     return folder
 
 
-def _write_tokenizer(folder: Path) -> None:
+def _write_tokenizer(folder: Path, vocab: int) -> None:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     words = ["<unk>", "<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    words += [f"word{i}" for i in range(CONFIG["vocab_size"] - len(words))]
+    words += [f"word{i}" for i in range(vocab - len(words))]
     tokenizer = Tokenizer(models.BPE({word: i for i, word in enumerate(words)}, []))
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     tokenizer.save(str(folder / "tokenizer.json"))

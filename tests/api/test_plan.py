@@ -11,9 +11,9 @@ import llm
 from llmos.api.demand import sizes_of
 from llmos.api.model import Model
 from llmos.api.prepare import choose_options, demand, open_source, prepare
-from llmos.compiler import Options, build_graph, compile_code, target_named
+from llmos.compiler import Options, build_graph, chosen_target, compile_code
 from llmos.core.errors import ResourceError, UserError
-from llmos.hardware import features, memory
+from llmos.hardware import memory
 from llmos.models import spec_from_config
 from llmos.native import include_dir, sources_hash
 from llmos.plan import workspace_bytes
@@ -28,12 +28,14 @@ MIB = 2**20
 
 
 @pytest.mark.toolchain
-@pytest.mark.parametrize(("weights", "kv"), [("float32", "float32"), ("bf16", "bf16"), ("int8", "int8")])
+@pytest.mark.parametrize(
+    ("weights", "kv"), [("float32", "float32"), ("bf16", "bf16"), ("int8", "int8"), ("uint4", "float16")]
+)
 @pytest.mark.parametrize("config", [CONFIG, ODD, UNTIED], ids=["llama", "gpt2", "untied"])
 def test_sizes_are_those_that_compiled_code_says_of_itself(config, weights: str, kv: str):
     spec = spec_from_config(config)
     graph = build_graph(spec, Options(weights=weights, kv=kv))
-    path = compile_code(graph, target_named(None, features()), include=include_dir(), kernels_hash=sources_hash())
+    path = compile_code(graph, chosen_target(), include=include_dir(), kernels_hash=sources_hash())
     code, sizes = abi.load_library(str(path)), sizes_of(graph, spec)
     assert sizes.weights == code.llmos_weights_bytes()
     assert sizes.page == code.llmos_page_bytes()
@@ -99,7 +101,7 @@ def test_where_no_single_change_helps_two_are_advised():
 
 
 def test_a_plan_of_the_embedded_model_fits_and_adds_up():
-    made = llm.plan("llmos-mini", context=256, batch=2, weights="int8", threads=1)
+    made = llm.plan("llmos-mini", context=256, batch=2, weights="int8", threads=1, measure=False)
     assert made.fits
     assert not made.advice
     assert (made.context, made.batch, made.weights, made.kv, made.threads) == (256, 2, "int8", "bf16", 1)
@@ -110,13 +112,28 @@ def test_a_plan_of_the_embedded_model_fits_and_adds_up():
 
 @pytest.mark.parametrize("verb", ["run", "serve", "compile", "train"])
 def test_what_needs_more_than_there_is_does_not_fit(verb: str):
-    made = llm.plan("llmos-mini", verb, context=128, batch=2, free_bytes=MIB)
+    made = llm.plan("llmos-mini", verb, context=128, batch=2, free_bytes=MIB, measure=False)
     assert not made.fits
     assert made.needed_bytes > MIB
 
 
+@pytest.mark.toolchain
+def test_speed_is_told_where_it_may_be_measured():
+    made = llm.plan("llmos-mini", context=96, prompt=64, batch=2, threads=1)
+    assert made.prompt == 64
+    assert made.prefill_tokens_per_s > made.decode_tokens_per_s / 2 > 0
+    assert {made.prefill_bound, made.decode_bound} <= {"memory", "compute", "waiting"}
+    assert made.roofs.threads == 1
+    assert json.loads(json.dumps(made.to_dict()))["roofs"]["read_bytes_per_s"] > 1e8
+
+
+def test_a_prompt_that_leaves_no_room_is_refused():
+    with pytest.raises(UserError, match="prompt is 64; a context of 64 tokens leaves room for 63"):
+        llm.plan("llmos-mini", context=64, prompt=64)
+
+
 def test_serving_takes_at_least_what_running_takes():
-    run, serve = (llm.plan("llmos-mini", verb, batch=64) for verb in ("run", "serve"))
+    run, serve = (llm.plan("llmos-mini", verb, batch=64, measure=False) for verb in ("run", "serve"))
     assert serve.needed_bytes >= run.needed_bytes
 
 
@@ -129,7 +146,7 @@ def test_a_batch_that_is_no_count_is_refused():
     with pytest.raises(UserError, match="batch is 0"):
         llm.load_model("llmos-mini", batch=0)
     with pytest.raises(UserError, match="batch is 0"):
-        llm.plan("llmos-mini", batch=0)
+        llm.plan("llmos-mini", batch=0, measure=False)
 
 
 def test_a_model_has_room_for_the_batch_that_was_asked_for():
@@ -146,7 +163,7 @@ print(int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]
 """
 PLANNED = """
 import llm
-print(llm.plan("llmos-mini", context=384, threads=1, weights="bf16").peak_bytes)
+print(llm.plan("llmos-mini", context=384, threads=1, weights="bf16", measure=False).peak_bytes)
 """
 
 

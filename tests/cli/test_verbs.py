@@ -172,6 +172,40 @@ def test_models_lists_what_was_downloaded_and_no_data_set(tmp_path: Path):
     assert gpt2["path"] == str(tmp_path / "models--openai-community--gpt2")
 
 
+PLAN = {"model", "verb", "weights", "kv", "context", "batch", "threads", "memory", "peak_phase", "peak_bytes"} | {
+    "needed_bytes",
+    "free_bytes",
+    "fits",
+    "advice",
+    "largest_context",
+    "largest_batch",
+    "prompt",
+    "prefill_tokens_per_s",
+    "decode_tokens_per_s",
+    "prefill_bound",
+    "decode_bound",
+    "roofs",
+}
+
+
+def test_plan_tells_memory_and_speed():
+    text = succeeds("plan", "llmos-mini", "--context", "128", "--threads", "1")
+    assert "it fits" in text
+    assert "largest context" in text
+    assert re.search(r"decoding +[\d.,]+ tokens/s, bound by", text)
+    made = json.loads(succeeds("plan", "llmos-mini", "--verb", "train", "--batch", "4", "--context", "64", "--json"))
+    assert set(made) == PLAN
+    assert made["decode_tokens_per_s"] is None
+
+
+def test_a_plan_that_does_not_fit_says_what_would():
+    done = llmos("plan", "llmos-mini", "--batch", "500", "--memory", "64MiB", "--quick")
+    assert done.returncode == 3
+    assert "it does not fit" in done.stdout
+    assert re.search(r"to make it fit: .*lower batch to \d+", done.stdout)
+    assert json.loads(llmos("plan", "llmos-mini", "--memory", "1MiB", "--quick", "--json").stdout)["fits"] is False
+
+
 def test_doctor_measures_this_machine():
     report = json.loads(succeeds("doctor", "--json"))
     assert set(report) == {"llmos", "machine", "roofs", "checks"}
@@ -221,6 +255,7 @@ def test_a_prompt_over_the_context_is_refused_with_the_counts():
         (("run", "llmos-mini", "Hello", "--context", "9999999"), "context"),
         (("run", "Hello", "--top-k", "3000000000"), "--top-k is 3000000000"),
         (("tran",), "train"),
+        (("plan", "llmos-mini", "--memory", "much"), "'much' is not a size"),
         (("compile", "llmos-mini", "-o", "mini.bin"), ".llm"),
         (("train", "no-such-recipe.toml"), "no-such-recipe"),
         (("completion", "tcsh"), "bash"),

@@ -18,7 +18,7 @@ _READ_AS_THEY_ARE = ("float32", "bfloat16")
 
 def sizes_of(graph: Graph, spec: Spec, mapped: tuple[Path, ...] = (), precision: str = "float32") -> Sizes:
     """The sizes of a planned graph. mapped: files that its weights are packed from; precision: of the matrices in them."""
-    matrices = (shape for _, block in graph.blocks() for shape in block.shapes.values() if len(shape) == 2)
+    matrices = (shape[-2:] for _, block in graph.blocks() for shape in block.shapes.values() if len(shape) > 1)
     converted = 0 if precision in _READ_AS_THEY_ARE else max(4 * rows * columns for rows, columns in matrices)
     return Sizes(
         weights=weights_bytes(graph),

@@ -6,15 +6,14 @@ caches (a model that fits into the last one may beat it) and no cost of starting
 operations are charged the float32 peak, their values are taken to stay in a cache.
 """
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from llmos.api.roofs import Roofs
-from llmos.compiler import PAGE_TOKENS, Graph, kv_page_bytes
+from llmos.api.operations import node_operations
+from llmos.compiler import Graph
 from llmos.compiler.graph import Node
 from llmos.core.units import format_bytes
-from llmos.weights import packed_bytes
+from llmos.plan import Operation, Roofs, Step, bound_s, compute_s, decode_step, memory_s
 
 __all__ = ["Cost", "decode_costs", "explain_graph", "prefill_seconds"]
 
@@ -23,24 +22,35 @@ _PROMPT_TOKENS = 512  # what prefill is told for
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """One operation of a block, for one row of one layer, and how often a token runs it.
+    """One operation of a block in a step with one token, and how often it runs."""
 
-    n_bytes: weights, and stored keys and values, that must come from memory; operations: multiplications and additions;
-    peak_format: the number format whose peak holds. The one row of an embedding table is not counted.
-    """
-
-    block: str
-    times: int
+    operation: Operation
     node: Node
-    n_bytes: int
-    operations: int
-    peak_format: str
+    step: Step
+
+    @property
+    def block(self) -> str:
+        return self.operation.block
+
+    @property
+    def times(self) -> int:
+        return self.operation.times
+
+    @property
+    def n_bytes(self) -> int:
+        """Weights, and stored keys and values, that one run must read. The one row of an embedding table is not counted."""
+        return int(self.operation.n_bytes(self.step))
+
+    @property
+    def operations(self) -> int:
+        """Multiplications and additions of one run."""
+        return int(self.operation.operations(self.step))
 
     def memory_s(self, roofs: Roofs) -> float:
-        return self.n_bytes / roofs.read_bytes_per_s
+        return memory_s(self.operation, self.step, roofs)
 
     def compute_s(self, roofs: Roofs) -> float:
-        return self.operations / roofs.peak(self.peak_format)
+        return compute_s(self.operation, self.step, roofs)
 
     def bound(self, roofs: Roofs) -> str:
         """What keeps it from being faster: memory or compute."""
@@ -48,21 +58,19 @@ class Cost:
 
     def seconds(self, roofs: Roofs) -> float:
         """Predicted time of all its runs for one token."""
-        return self.times * max(self.memory_s(roofs), self.compute_s(roofs))
+        return self.times * bound_s(self.operation, self.step, roofs)
 
 
 def decode_costs(graph: Graph, attended: float) -> list[Cost]:
     """What decoding one token costs that attends to `attended` tokens, itself among them."""
-    return [_cost(graph, name, times, node, shapes, attended) for name, times, node, shapes in _nodes(graph)]
+    step = decode_step(attended, 1)
+    return [Cost(operation=operation, node=node, step=step) for operation, node in node_operations(graph)]
 
 
 def prefill_seconds(graph: Graph, roofs: Roofs, n_tokens: int) -> float:
     """Predicted time of a prompt of `n_tokens` in one step: weights are read once, scores are computed for the last token."""
-    total = 0.0
-    for cost in decode_costs(graph, (n_tokens + 1) / 2):  # on average over the prompt
-        rows = n_tokens if cost.node.rows == "T" else 1
-        total += cost.times * max(cost.memory_s(roofs), rows * cost.compute_s(roofs))
-    return total
+    step = Step(tokens=n_tokens, outputs=1, attended=(n_tokens + 1) / 2)  # on average over the prompt
+    return sum(operation.times * bound_s(operation, step, roofs) for operation, _ in node_operations(graph))
 
 
 def explain_graph(graph: Graph, roofs: Roofs, *, context: int) -> str:
@@ -119,37 +127,3 @@ def _roof_line(roofs: Roofs) -> str:
 
 def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3:.4f} ms"
-
-
-def _nodes(graph: Graph) -> Iterator[tuple[str, int, Node, Mapping[str, tuple[int, ...]]]]:
-    """Block name, number of layers that share it, node, shapes of the block's parameters."""
-    for name, block in graph.blocks():
-        times = graph.layers.count(int(name.removeprefix("kind"))) if name.startswith("kind") else 1
-        for node in block.nodes:
-            yield name, times, node, block.shapes
-
-
-def _is_matrix(node: Node, name: str) -> bool:
-    return node.op == "experts" or (node.op in ("linear", "add_linear", "embed") and name == node.params[0])
-
-
-def _cost(
-    graph: Graph, block: str, times: int, node: Node, shapes: Mapping[str, tuple[int, ...]], attended: float
-) -> Cost:
-    vectors = sum(4 * math.prod(shapes[name]) for name in node.params if not _is_matrix(node, name))
-    n_bytes, operations, peak_format = vectors, node.width, "float32"  # elementwise: an operation for each value
-    if node.op in ("linear", "add_linear"):
-        rows, columns = shapes[node.params[0]]
-        peak_format = node.attrs["format"]
-        n_bytes, operations = vectors + packed_bytes(rows, columns, peak_format), 2 * rows * columns
-    elif node.op == "experts":  # those that one token needs
-        peak_format, k = node.attrs["format"], node.attrs["per_token"]
-        matrices = [shapes[name][1:] for name in node.params]
-        n_bytes = k * sum(packed_bytes(rows, columns, peak_format) for rows, columns in matrices)
-        operations = k * sum(2 * rows * columns for rows, columns in matrices)
-    elif node.op == "append_attend":
-        heads, kv_heads, head_dim = (node.attrs[name] for name in ("heads", "kv_heads", "head_dim"))
-        attended = min(attended, node.attrs["window"] or attended)
-        n_bytes = int(attended * kv_page_bytes(kv_heads, head_dim, graph.facts["kv"]) / PAGE_TOKENS)
-        operations = int(4 * attended * heads * head_dim)
-    return Cost(block=block, times=times, node=node, n_bytes=n_bytes, operations=operations, peak_format=peak_format)

@@ -6,22 +6,30 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from llmos.api.demand import Demand
+from llmos.api.kernels import measure_kernels
 from llmos.api.limits import check_count, chosen_context
+from llmos.api.operations import operations
 from llmos.api.prepare import Source, check_graph, choose_options, demand, open_source, open_tokenizer
-from llmos.compiler import build_graph
+from llmos.api.roofs import measure_roofs
+from llmos.compiler import TARGETS, Graph, Options, build_graph
 from llmos.core.errors import UserError
 from llmos.hardware import memory, resident_bytes
-from llmos.plan import Footprint, compiling, training
+from llmos.plan import Footprint, Roofs, compiling, pace, training
 
 __all__ = ["VERBS", "Plan", "plan_model"]
 
 Verb = Literal["run", "serve", "compile", "train"]
+_PROMPT = 512
 VERBS = ("run", "serve", "compile", "train")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a verb takes. Bytes, and tokens per second of all sequences together.
+
+    prompt: tokens of each prompt; prefill: how fast they are read, decode: how fast the rest of the contexts is filled, bounds: what
+    keeps each from being faster (memory, compute, or waiting for threads and Python). None where nothing was measured or the
+    verb does not generate.
 
     memory: the parts of the phase that takes most; peak_bytes: the largest resident size of the process, the files that it maps
     among it; needed_bytes: what must be free; free_bytes: what is. largest_context and largest_batch: what fits of one while the
@@ -44,6 +52,12 @@ class Plan:
     advice: tuple[str, ...] = ()
     largest_context: int | None = None
     largest_batch: int | None = None
+    prompt: int | None = None
+    prefill_tokens_per_s: float | None = None
+    decode_tokens_per_s: float | None = None
+    prefill_bound: str | None = None
+    decode_bound: str | None = None
+    roofs: Roofs | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `llmos plan --json` writes it."""
@@ -59,7 +73,9 @@ def plan_model(
     weights: str | None = None,
     kv: str | None = None,
     threads: int | None = None,
+    prompt: int | None = None,
     free_bytes: int | None = None,
+    measure: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> Plan:
     """What a verb would take with a model: memory and speed. Nothing is compiled for the model, loaded or written.
@@ -67,13 +83,14 @@ def plan_model(
     name: as for `load_model`. verb: run (one batch), serve (as run, for so long that all pages of keys and values come into
     use), compile (into a bundle) or train (`batch` sequences of `context` tokens a step). context: tokens of each sequence, prompt
     and answer together; None as `load_model` chooses. batch: sequences at once. weights, kv, threads: as for `load_model`.
-    free_bytes: memory that may be taken, None what is free now.
+    prompt: tokens of each sequence that are its prompt, None half of the context, 512 at most. free_bytes: memory that may be
+    taken, None what is free now. measure: measure this machine for a few seconds, without which no speed is told.
 
     Raises UserError for what cannot be used and FormatError for damaged files. That something does not fit is no error here.
     """
     if verb not in VERBS:
         raise UserError(f"verb is {verb!r}; allowed: {', '.join(VERBS)}")
-    for setting, value in (("context", context), ("batch", batch), ("threads", threads)):
+    for setting, value in (("context", context), ("batch", batch), ("threads", threads), ("prompt", prompt)):
         check_count(setting, value)
     source = open_source(name, progress=progress)
     reach, options = chosen_context(source.spec, context), choose_options(source, weights, kv)
@@ -85,6 +102,8 @@ def plan_model(
     footprint = _footprint(verb, source, wanted, free)
     needed = footprint.needed_bytes
     runs = verb in ("run", "serve")
+    read = _prompt(prompt, reach)
+    speed = _speed(graph, wanted, options, read, progress) if runs and measure else {}
     return Plan(
         model=wanted.name,
         verb=verb,
@@ -102,7 +121,42 @@ def plan_model(
         advice=tuple(wanted.advice(free)) if runs and needed > free else (),
         largest_context=wanted.largest_context(free) if runs else None,
         largest_batch=wanted.largest_batch(free) if runs else None,
+        prompt=read if runs else None,
+        **speed,
     )
+
+
+def _prompt(wanted: int | None, context: int) -> int:
+    """Tokens of a prompt, which leaves room for an answer. Raises UserError where there is none."""
+    if wanted is None:
+        return max(1, min(_PROMPT, context // 2))
+    if wanted > max(1, context - 1):
+        raise UserError(
+            f"prompt is {wanted}; a context of {context} tokens leaves room for {context - 1} before an answer"
+        )
+    return wanted
+
+
+def _speed(
+    graph: Graph, wanted: Demand, options: Options, prompt: int, progress: Callable[[str], None] | None
+) -> dict[str, Any]:
+    """The fields of a plan that tell speed, from what the machine reaches now."""
+    roofs = measure_roofs(progress, threads=wanted.threads)
+    if progress:
+        progress("measuring the kernels")
+    kernels = measure_kernels(
+        TARGETS[roofs.target], weights=options.weights, kv=options.kv, threads=wanted.threads, batch=wanted.batch
+    )
+    found = pace(
+        operations(graph),
+        roofs,
+        kernels,
+        prompt=prompt,
+        context=wanted.context,
+        batch=wanted.batch,
+        vocab=wanted.sizes.vocab,
+    )
+    return dataclasses.asdict(found) | {"roofs": roofs}
 
 
 def _footprint(verb: Verb, source: Source, wanted: Demand, free_bytes: int) -> Footprint:

@@ -1,32 +1,14 @@
 """The roofs of this machine, measured now: compiles the probe of `llmos.hardware` for the target and runs it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from llmos.compiler import Target, cached_library, chosen_target, open_library
 from llmos.core.env import environment
-from llmos.hardware import PROBE_SOURCE, measure_bandwidth, measure_peak, usable_cores
+from llmos.hardware import PROBE_SOURCE, caches, measure_bandwidth, measure_peak, usable_cores
+from llmos.plan import Roofs
 
 __all__ = ["Roofs", "build_probe", "measure_roofs"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Roofs:
-    """What the machine reached a moment ago, with `threads` threads together. An operation is a multiply or an add."""
-
-    target: str
-    threads: int
-    read_bytes_per_s: float
-    float32_ops_per_s: float
-    bf16_ops_per_s: float
-    int8_ops_per_s: float
-
-    def peak(self, format: str) -> float:
-        """Operations per second of the products that a weight format is computed with."""
-        if format == "bf16":
-            return self.bf16_ops_per_s
-        return self.int8_ops_per_s if format in ("int8", "int4", "uint4") else self.float32_ops_per_s
 
 
 def measure_roofs(
@@ -44,6 +26,7 @@ def measure_roofs(
     threads = threads or environment().threads or usable_cores()
     report("measuring memory bandwidth")
     bandwidth = measure_bandwidth(probe, threads)
+    cached = max((cache.size_bytes for cache in caches()), default=0) // 2
     report("measuring the float32, bf16 and int8 peaks")
     return Roofs(
         target=chosen.name,
@@ -52,6 +35,7 @@ def measure_roofs(
         float32_ops_per_s=measure_peak(probe, "float32", threads),
         bf16_ops_per_s=measure_peak(probe, "bf16", threads),
         int8_ops_per_s=measure_peak(probe, "int8", threads),
+        cache_bytes_per_s=measure_bandwidth(probe, threads, n_bytes=cached) if cached else None,
     )
 
 

@@ -107,6 +107,8 @@ def _show(machine: Machine, roofs: Roofs | None, findings: list[Finding]) -> Non
     if roofs is not None:
         lines["target"] = f"{roofs.target}, measured with {counted(roofs.threads, 'thread')}:"
         lines["  memory"] = f"{roofs.read_bytes_per_s / 1e9:.1f} GB/s"
+        if roofs.cache_bytes_per_s is not None:
+            lines["  last cache"] = f"{roofs.cache_bytes_per_s / 1e9:.1f} GB/s"
         for format in ("float32", "bf16", "int8"):
             lines[f"  {format}"] = f"{roofs.peak(format) / 1e9:.0f} GOP/s"
     for name, text in lines.items():

@@ -11,7 +11,8 @@ from llmos.core.units import format_bytes, parse_bytes
 
 __all__ = ["command"]
 
-_FORMATS = click.Choice(["float32", "bf16", "int8"])
+_FORMATS = click.Choice(["float32", "float16", "bf16", "int8", "int4", "uint4"])
+_KV_FORMATS = click.Choice(["float32", "float16", "bf16", "int8"])
 _REFUSED = 3  # as where too little memory stops a verb
 
 
@@ -32,14 +33,18 @@ _REFUSED = 3  # as where too little memory stops a verb
 @click.option("--batch", type=click.IntRange(1), default=1, metavar="N", help="Sequences at the same time [1].")
 @click.option("--weights", type=_FORMATS, help="Weight format [the checkpoint's].")
 @click.option(
-    "--kv", type=_FORMATS, help="Format of keys and values in memory [float32 beside float32 weights, else bf16]."
+    "--kv", type=_KV_FORMATS, help="Format of keys and values in memory [float32 beside float32 weights, else bf16]."
 )
 @click.option(
     "--threads", type=click.IntRange(1), metavar="N", help="Threads to use [LLMOS_THREADS, else every usable core]."
 )
+@click.option(
+    "--prompt", type=click.IntRange(1), metavar="N", help="Tokens of each prompt [half of the context, at most 512]."
+)
 @click.option("--memory", metavar="SIZE", help="Plan for so much free memory, such as 4GiB [what is free now].")
+@click.option("--quick", is_flag=True, help="Tell no speed, for which this machine is measured for a few seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
-def command(model: str, memory: str | None, as_json: bool, **settings: Any) -> None:
+def command(model: str, memory: str | None, quick: bool, as_json: bool, **settings: Any) -> None:
     """Tell what a verb would take with a model: memory and speed, what fits, and what bounds it.
 
     Nothing is compiled for the model, loaded or written. Exits with 3 where it does not fit.
@@ -48,7 +53,11 @@ def command(model: str, memory: str | None, as_json: bool, **settings: Any) -> N
 
     with Progress() as progress:
         plan = plan_model(
-            model, free_bytes=None if memory is None else parse_bytes(memory), progress=progress, **settings
+            model,
+            free_bytes=None if memory is None else parse_bytes(memory),
+            measure=not quick,
+            progress=progress,
+            **settings,
         )
     if as_json:
         write_json(plan.to_dict())
@@ -76,6 +85,29 @@ def _lines(plan: Any) -> list[str]:
     if plan.largest_context is not None:
         lines.append(f"  {'largest context':<24}{plan.largest_context:>10,} tokens with batch {plan.batch}")
         lines.append(f"  {'largest batch':<24}{plan.largest_batch:>10,} sequences of {plan.context} tokens")
+    if plan.decode_tokens_per_s is not None:
+        lines += ["", "speed, all sequences together", *_speed(plan)]
     if not plan.fits:
         lines += ["", "to make it fit: " + (in_flags(", or ".join(plan.advice)) or "choose a smaller model")]
     return lines
+
+
+def _speed(plan: Any) -> list[str]:
+    roofs = plan.roofs
+    rows = {
+        f"prompts of {plan.prompt} tokens": (plan.prefill_tokens_per_s, plan.prefill_bound),
+        "decoding": (plan.decode_tokens_per_s, plan.decode_bound),
+    }
+    lines = [
+        f"  {name:<24}{speed:>10,.1f} tokens/s, bound by {_BOUNDS[bound]}" for name, (speed, bound) in rows.items()
+    ]
+    peaks = ", ".join(f"{format} {roofs.peak(format) / 1e9:.0f}" for format in ("float32", "bf16", "int8"))
+    lines.append(f"  {'roofs of this moment':<24}memory {roofs.read_bytes_per_s / 1e9:.1f} GB/s; GOP/s: {peaks}")
+    return lines
+
+
+_BOUNDS = {
+    "memory": "the bandwidth of memory",
+    "compute": "arithmetic",
+    "waiting": "waiting: for threads, caches and Python",
+}

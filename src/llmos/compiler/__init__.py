@@ -2,7 +2,7 @@
 
 from llmos.compiler.build import Options, build_graph
 from llmos.compiler.code import cached_library, compile_code, open_library
-from llmos.compiler.emit import emit
+from llmos.compiler.emit import emit, kernel_names
 from llmos.compiler.formats import FORMATS, KV_FORMATS
 from llmos.compiler.graph import Graph, graph_hash, to_dict
 from llmos.compiler.kv_pages import PAGE_TOKENS, kv_page_bytes, page_bytes
@@ -27,6 +27,7 @@ __all__ = [
     "compile_code",
     "emit",
     "graph_hash",
+    "kernel_names",
     "kv_page_bytes",
     "layout",
     "machine_features",

@@ -12,7 +12,7 @@ from llmos.compiler.layout import layout
 from llmos.compiler.passes.plan_memory import expert_scratch, row_bytes
 from llmos.weights import packed_bytes
 
-__all__ = ["emit"]
+__all__ = ["emit", "kernel_names"]
 
 _KV = {"float32": "Kv::kF32", "float16": "Kv::kF16", "bf16": "Kv::kBf16", "int8": "Kv::kI8"}
 _FORMAT = {
@@ -34,6 +34,11 @@ _LINEAR = {
 _ACT = {"silu": "Act::kSilu", "gelu": "Act::kGelu", "gelu_tanh": "Act::kGeluTanh", "relu": "Act::kRelu"}
 _QUANTIZE = {"bf16": "QuantBf16", "int8": "QuantI8"}
 _CTYPE = {"float32": "float", "bf16": "uint16_t", "int8": "I8Group"}
+
+
+def kernel_names(weights: str, kv: str) -> dict[str, str]:
+    """What C++ calls the parts of two formats: the kernel of products, the type of its activations, stored keys and values."""
+    return {"LINEAR": _LINEAR[weights], "ACTIVATION": _CTYPE[ACTIVATIONS[weights]], "KV_FORMAT": _KV[kv]}
 
 
 def emit(graph: Graph) -> str:

@@ -21,18 +21,28 @@ _ROUNDS = 5_000_000
 _CHUNK = 2 * 2**20  # one huge page
 
 
-def measure_bandwidth(probe: ctypes.CDLL, threads: int, *, repeats: int = 5) -> float:
-    """Bytes per second that `threads` threads read together from huge pages, the best of `repeats` passes."""
-    part = _read_size() // threads // _CHUNK * _CHUNK
+def measure_bandwidth(probe: ctypes.CDLL, threads: int, *, repeats: int = 5, n_bytes: int | None = None) -> float:
+    """Bytes per second that `threads` threads read together from huge pages, the best of `repeats` passes.
+
+    n_bytes: read so many, several times in a pass, which then lie in a cache that is larger; None: more than any cache holds.
+    """
+    size = _read_size()
+    part = max(_CHUNK, (size if n_bytes is None else n_bytes) // threads // _CHUNK * _CHUNK)
+    rounds = 1 if n_bytes is None else max(1, min(64, size // (part * threads)))
+
+    def read(rank: int) -> None:
+        for _ in range(rounds):
+            probe.llmos_probe_read(base + rank * part, part)
+
     probe.llmos_probe_read.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
     probe.llmos_probe_read.restype = ctypes.c_uint64
     with anonymous_memory(part * threads) as arena:
         view = ctypes.c_char.from_buffer(arena)
         base = ctypes.addressof(view)
         ctypes.memset(base, 1, part * threads)
-        seconds = _best(threads, repeats, lambda rank: probe.llmos_probe_read(base + rank * part, part))
+        seconds = _best(threads, repeats, read)
         del view
-    return part * threads / seconds
+    return rounds * part * threads / seconds
 
 
 def measure_peak(

@@ -5,19 +5,34 @@ Nothing here reads a file or measures: sizes come from the compiler and the chec
 
 from llmos.plan.fit import largest, pool_pages
 from llmos.plan.footprint import Footprint, Part, Phase
+from llmos.plan.operations import Operation, Step
+from llmos.plan.roofs import Kernels, Roofs
 from llmos.plan.running import PAGE_TOKENS, Sizes, compiling, context_bytes, running, workspace_bytes
+from llmos.plan.speed import Pace, bound_s, compute_s, decode_step, memory_s, pace, predicted_s, prompt_steps
 from llmos.plan.training import training
 
 __all__ = [
     "PAGE_TOKENS",
     "Footprint",
+    "Kernels",
+    "Operation",
+    "Pace",
     "Part",
     "Phase",
+    "Roofs",
     "Sizes",
+    "Step",
+    "bound_s",
     "compiling",
+    "compute_s",
     "context_bytes",
+    "decode_step",
     "largest",
+    "memory_s",
+    "pace",
     "pool_pages",
+    "predicted_s",
+    "prompt_steps",
     "running",
     "training",
     "workspace_bytes",

@@ -1,0 +1,60 @@
+"""The operations of a planned graph as `llmos.plan` counts them: the one source of costs for `explain` and `plan`."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from llmos.compiler import Graph, kv_page_bytes
+from llmos.compiler.graph import Node
+from llmos.plan import Operation
+
+__all__ = ["node_operations", "operations"]
+
+_PRODUCTS = ("linear", "add_linear")
+
+
+def operations(graph: Graph) -> list[Operation]:
+    """The operations of every block, in order."""
+    return [operation for operation, _ in node_operations(graph)]
+
+
+def node_operations(graph: Graph) -> Iterator[tuple[Operation, Node]]:
+    """Each operation with the node that it is of."""
+    for name, block in graph.blocks():
+        times = graph.layers.count(int(name.removeprefix("kind"))) if name.startswith("kind") else 1
+        for node in block.nodes:
+            facts: dict[str, Any] = {
+                "block": name,
+                "times": times,
+                "op": node.op,
+                "rows": node.rows,
+                "width": node.width,
+            }
+            yield Operation(**facts | {"params": node.params} | _special(graph, node, block.shapes)), node
+
+
+def _special(graph: Graph, node: Node, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """What an operation has beside its rows."""
+    matrices = [name for name in node.params if _is_matrix(node, name)]
+    vectors = sum(4 * math.prod(shapes[name]) for name in node.params if name not in matrices)
+    if node.op in _PRODUCTS:
+        rows, columns = shapes[matrices[0]]
+        return {"kind": "product", "vectors": vectors, "shapes": ((rows, columns),), "format": node.attrs["format"]}
+    if node.op == "experts":
+        a = node.attrs
+        of = tuple((shapes[name][-2], shapes[name][-1]) for name in matrices)
+        joins = 6 + int(len(of) * a["count"])
+        return {"kind": "experts", "shapes": of, "format": a["format"], "joins": joins} | {
+            name: a[name] for name in ("count", "per_token")
+        }
+    if node.op == "append_attend":
+        a = node.attrs
+        page = kv_page_bytes(a["kv_heads"], a["head_dim"], graph.facts["kv"])
+        of_heads = {name: a[name] for name in ("heads", "kv_heads", "head_dim", "window")}
+        joins = 2 + len(node.params)  # storing, attending, and a norm of queries and one of keys
+        return {"kind": "attention", "vectors": vectors, "kv_page_bytes": page, "joins": joins} | of_heads
+    return {"kind": "rows", "vectors": vectors}
+
+
+def _is_matrix(node: Node, name: str) -> bool:
+    return node.op == "experts" or (node.op in (*_PRODUCTS, "embed") and name == node.params[0])

@@ -1,0 +1,102 @@
+// A compiled model that computes nothing, and the kernels that real ones are made of, at sizes of its own: what a machine makes
+// of them, measured in a moment (`api/kernels.py`). With the model the cost of a step outside of kernels is measured: scheduling
+// in Python, the call, waking the threads. Timing is the caller's; inputs are zeros where values do not matter to speed.
+//
+// The formats are those of the lines in front of it (`compiler.kernel_names`): LINEAR, ACTIVATION and KV_FORMAT.
+#include "llmos/kernels.h"
+
+using namespace llmos;
+
+constexpr int kRows = 1024, kShort = 1024, kLong = 4096, kTokens = 256, kVocab = 32768;
+constexpr int H = 8, KV = 2, kWide = 2048;
+
+LLMOS_EXPORT uint32_t llmos_abi_version(void) { return LLMOS_ABI_VERSION; }
+LLMOS_EXPORT uint64_t llmos_weights_bytes(void) { return 64; }
+LLMOS_EXPORT uint64_t llmos_page_bytes(void) { return 64; }
+LLMOS_EXPORT uint64_t llmos_workspace_bytes(int32_t, int32_t) { return 64; }
+LLMOS_EXPORT int32_t llmos_step(const LlmosModel* model, const LlmosStep* step) {
+  if (CheckStep(model, step, kVocab) != LLMOS_OK) return LLMOS_BAD_SHAPE;
+  const Call call(*model, *step, 0, 0);
+  RunStep(*model, call, [](Team& team, const Call&) { team.RunTiles(1, [](int) {}); });
+  for (int o = 0; step->sampling && o < step->n_outputs; ++o) step->sampled[o] = 3;
+  return LLMOS_OK;
+}
+
+template <class F>
+static void OnPool(void* pool, const F& f) {
+  PoolRun((Pool*)pool, [](Team& team, const void* p) { (*(const F*)p)(team); }, &f);
+}
+
+// `n` operations without work: what it takes that the threads wait for each other.
+LLMOS_EXPORT void llmos_probe_joins(void* pool, int32_t n) {
+  OnPool(pool, [&](Team& team) {
+    for (int i = 0; i < n; ++i) team.RunTiles(1, [](int) {});
+  });
+}
+
+// One product of `tokens` rows with a matrix of 1024 rows.
+template <int K>
+static void Product(Team& team, const void* w, const void* x, void* y, int tokens) {
+  const size_t row = sizeof(ACTIVATION) == sizeof(I8Group) ? K / kGroup * sizeof(I8Group) : K * sizeof(ACTIVATION);
+  LINEAR<kRows, K, false, false>(team, (const uint8_t*)w, (const ACTIVATION*)x, row, nullptr, nullptr, 0, (float*)y, kRows, tokens);
+}
+
+// Products with `n` matrices that lie `bytes` apart, `rounds` times over. columns: 1024 or 4096.
+LLMOS_EXPORT void llmos_probe_products(void* pool, int32_t columns, int32_t tokens, int32_t rounds, int32_t n, int64_t bytes,
+                                       const void* w, const void* x, void* y) {
+  OnPool(pool, [&](Team& team) {
+    for (int i = 0; i < rounds * n; ++i) {
+      const uint8_t* at = (const uint8_t*)w + (i % n) * bytes;
+      columns == kShort ? Product<kShort>(team, at, x, y, tokens) : Product<kLong>(team, at, x, y, tokens);
+    }
+  });
+}
+
+template <int d>
+static void Attend(void* pool, const Call& call, float* rows, float* out) {
+  const Scores how{0.125f, 0, 0};
+  OnPool(pool, [&](Team& team) {
+    Attention<H, KV, d, KV_FORMAT>(team, rows, (H + 2 * KV) * d, call, KvLayerBytes<KV, d, KV_FORMAT>(), 0, how, out, H * d);
+  });
+}
+
+// `tokens` tokens (256 at most) with 8 heads over 2 key/value heads attend to `pages` full pages (64 at most) at kv.
+LLMOS_EXPORT void llmos_probe_attention(void* pool, int32_t head_dim, int32_t tokens, int32_t pages, void* kv, void* rows, void* out) {
+  int32_t positions[kTokens], sequence[kTokens] = {}, table[64];
+  for (int p = 0; p < 64; ++p) table[p] = p;
+  for (int t = 0; t < kTokens; ++t) positions[t] = pages * kPage - 1;
+  LlmosModel model{};
+  model.kv = (uint8_t*)kv;
+  LlmosStep step{};
+  step.max_pages = 64;
+  step.positions = positions;
+  step.sequence = sequence;
+  step.block_table = table;
+  step.n_tokens = tokens;
+  const Call call(model, step, 0, 0);
+  head_dim == 64 ? Attend<64>(pool, call, (float*)rows, (float*)out) : Attend<128>(pool, call, (float*)rows, (float*)out);
+}
+
+// `n` operations on `rows` rows of 2048 values. kind: 0 a norm, 1 an activation times another row, 2 rows put into int8,
+// 3 drawing the likeliest of 32768.
+LLMOS_EXPORT void llmos_probe_rows(void* pool, int32_t kind, int32_t n, int32_t rows, void* x, void* y) {
+  LlmosModel model{};
+  LlmosStep step{};
+  step.n_outputs = rows;
+  LlmosSampling greedy{};
+  int32_t sampled[kTokens];
+  step.sampling = &greedy;
+  step.sampled = sampled;
+  greedy.top_p = greedy.repetition_penalty = 1;
+  model.workspace = (uint8_t*)y;
+  const Call call(model, step, 0, 0);
+  float *in = (float*)x, *out = (float*)y;
+  OnPool(pool, [&](Team& team) {
+    for (int i = 0; i < n; ++i) {
+      if (kind == 0) RmsNorm<kWide>(team, in, 2 * kWide, in, 1e-5f, out, kWide, rows);
+      if (kind == 1) GatedActivate<Act::kSilu, kWide>(team, in, 2 * kWide, out, kWide, rows);
+      if (kind == 2) QuantI8<kWide>(team, in, 2 * kWide, (I8Group*)out, kWide / 32 * sizeof(I8Group), rows);
+      if (kind == 3) Outputs<kVocab>(team, call, in, 0);
+    }
+  });
+}
