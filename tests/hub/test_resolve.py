@@ -52,6 +52,25 @@ def test_a_repository_is_downloaded_with_progress_and_then_used_offline(endpoint
     assert again.stdout.startswith("folder"), again.stdout + again.stderr
 
 
+def test_an_adapter_is_downloaded_whole_and_what_is_there_twice_once(tmp_path):
+    both, only = tmp_path / "both", tmp_path / "only"
+    (both / "original").mkdir(parents=True)
+    only.mkdir()
+    for name in (
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "consolidated.safetensors",
+        "original/x.safetensors",
+    ):
+        (both / name).write_bytes(b"{}")
+    (only / "consolidated.safetensors").write_bytes(b"{}")
+    with serve({"someone/both": both, "someone/only": only}) as endpoint:
+        found = child(LOAD.replace("NAME", "'someone/both'"), tmp_path, endpoint)
+        refused = child(LOAD.replace("NAME", "'someone/only'"), tmp_path, endpoint)
+    assert "['adapter_config.json', 'adapter_model.safetensors']" in found.stdout, found.stderr
+    assert "UserError someone/only holds its weights as consolidated.safetensors only" in refused.stdout
+
+
 def test_without_a_network_what_was_downloaded_is_used_and_said(endpoint, tmp_path):
     code = LOAD.replace("NAME", "'someone/mini'") + "print(found.notice)"
     assert child(code, tmp_path, endpoint).stdout.endswith("None\n")

@@ -1,6 +1,7 @@
 """Adapters from their names to a model's parameters: which base they want, and what they make of it."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from llmos.weights.peft import (
     read_adapter_config,
     unties,
 )
+from llmos.weights.quantization import QuantizedCheckpoint
 
 Adapters = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None
 Report = Callable[[str, int, int], None] | None
@@ -101,7 +103,8 @@ def named_adapters(names: Sequence[str], report: Report = None) -> list[NamedAda
 def adapt(config: dict[str, Any], spec: Spec, checkpoint: Checkpoint, adapters: Sequence[NamedAdapter]) -> Adapted:
     """A checkpoint's parameters with adapters merged in. Raises UserError for adapters of another model."""
     family = FAMILIES[spec.family]
-    prefixes, unused = getattr(family, "PREFIXES", ("",)), getattr(family, "UNUSED", ())
+    spare = checkpoint.spare if isinstance(checkpoint, QuantizedCheckpoint) else ()
+    prefixes, unused = family.PREFIXES, (*family.UNUSED, *map(re.escape, spare))
     for each in adapters:
         twin = None
         embed, head = (family.WEIGHTS[name].name for name in ("embed", "head"))

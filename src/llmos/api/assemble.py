@@ -7,7 +7,7 @@ import numpy as np
 from llmos.compiler import Graph, Section, layout
 from llmos.hardware import usable_cores
 from llmos.models import Spec, inverse_frequencies
-from llmos.weights import BLOCK_ROWS, Groups, PackRows, QuantizedTensor, Rows, Tensor, pack_into, packed_bytes
+from llmos.weights import BLOCK_ROWS, Groups, PackRows, QuantizedTensor, Rows, Tensor, pack_into, packed_bytes, widened
 
 __all__ = ["fill_weights", "rope_bytes", "rope_tables", "weights_bytes"]
 
@@ -81,8 +81,9 @@ def _runs(tensors: Sequence[Stored]) -> Iterator[tuple[int, list[Stored]]]:
 def _row_reader(tensors: Sequence[Stored], format: str) -> tuple[Callable[[int, int], Rows], Callable[[int], str]]:
     """Rows start .. stop of the stacked tensors, and whose a row is.
 
-    They come as groups where all tensors keep the format so, as stored where all are bfloat16 or all float16, else as float32.
+    They come as groups where the format holds what all tensors keep, as stored where all are bfloat16 or all float16, else as float32.
     """
+    tensors = [widened(tensor, format) if isinstance(tensor, QuantizedTensor) else tensor for tensor in tensors]
     starts = np.cumsum([0, *(tensor.shape[0] for tensor in tensors)])
     kept = all(isinstance(tensor, QuantizedTensor) and tensor.keeps == format for tensor in tensors)
     raw = {tensor.dtype for tensor in tensors} in ({"bfloat16"}, {"float16"})

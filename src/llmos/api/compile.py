@@ -8,7 +8,7 @@ from llmos import __version__
 from llmos.api.adapters import Adapters, NamedAdapter, adapter_list
 from llmos.api.assemble import weights_bytes
 from llmos.api.explain import explain_graph
-from llmos.api.prepare import Source, choose_options, open_source
+from llmos.api.prepare import Source, choose_options, formats_of, open_source
 from llmos.api.roofs import Roofs, measure_roofs
 from llmos.artifact import write_bundle
 from llmos.compiler import Options, build_graph, chosen_target, compile_code, graph_hash, to_dict
@@ -66,7 +66,7 @@ def compile_model(
     facts = {
         "producer": f"llmos {__version__}",
         "graph": graph_hash(graph),
-        "formats": {"weights": options.weights, "kv": options.kv},
+        "formats": formats_of(options),
         "generation": source.generation,
     }
     if progress:
@@ -85,7 +85,7 @@ def _lineage(source: Source, name: str, options: Options) -> dict[str, Any]:
         "source": Path(name).name if Path(name).exists() else name,
         "files": {file.name: sha256_file(file) for file in source.files},
         "adapters": [_lineage_of(each) for each in source.adapters],
-        "recipe": {"weights": options.weights, "kv": options.kv},
+        "recipe": formats_of(options),
         "producer": f"llmos {__version__}",
     }
 

@@ -67,9 +67,7 @@ def load_model(
         adapters=adapter_list(adapter),
         progress=progress,
     )
-    if prepared.notice:
-        warnings.warn(prepared.notice, ModelNotice, stacklevel=2)
-    for told in _left_undone(prepared):
+    for told in (*prepared.notices, *_left_undone(prepared)):
         warnings.warn(told, ModelNotice, stacklevel=2)
     return Model(prepared, threads=threads)
 

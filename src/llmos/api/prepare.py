@@ -10,6 +10,7 @@ from llmos.api.adapters import NamedAdapter, adapt, base_of, named_adapters, tex
 from llmos.api.assemble import fill_weights, rope_tables, weights_bytes
 from llmos.api.demand import Demand, sizes_of
 from llmos.api.limits import check_generation, check_memory, check_numbers, chosen_context, chosen_reach
+from llmos.api.quantization import open_weights, split_config
 from llmos.artifact import Bundle, open_bundle
 from llmos.compiler import FORMATS, Graph, Options, build_graph, chosen_target, compile_code, graph_hash, to_dict
 from llmos.core.env import environment
@@ -21,7 +22,7 @@ from llmos.native import include_dir, sources_hash
 from llmos.plan import Sizes
 from llmos.runtime import Program, native_packer
 from llmos.text import PromptFormat, Tokenizer, tokenizer_files
-from llmos.weights import Llama2cFile, Parameters, open_checkpoint
+from llmos.weights import Llama2cFile, Parameters
 from llmos.weights.peft import AdaptedParameters
 
 __all__ = ["Prepared", "Source", "check_graph", "choose_options", "demand", "open_source", "open_tokenizer", "prepare"]
@@ -29,7 +30,10 @@ __all__ = ["Prepared", "Source", "check_graph", "choose_options", "demand", "ope
 _KEEPS = {
     "float32": "float32",
     "bfloat16": "bf16",
-    "float16": "float32",
+    "float16": "float16",
+    "int8": "int8",
+    "int4": "int4",
+    "uint4": "uint4",
 }  # checkpoint precision -> format that loses nothing
 _CONFIGS = ("config.json", "generation_config.json")
 
@@ -39,7 +43,8 @@ class Source:
     """An opened model: what it is and how its weights get into a graph's layout.
 
     files: those that were read for it; tokenizer_unapplied: what its tokenizer settings ask for and is not done; adapters: what
-    is merged into it, in order.
+    is merged into it, in order; tables: the precision of embedding and head where they are not
+    quantised and the layers are; notices: what a user should know who leaves the weight format to us.
     """
 
     resolved: Resolved
@@ -48,6 +53,8 @@ class Source:
     spec: Spec
     prompt_format: PromptFormat | None
     precision: str
+    tables: str | None = None
+    notices: tuple[str, ...] = ()
     generation: dict[str, Any] = field(default_factory=dict)
     tokenizer_unapplied: tuple[str, ...] = ()
     parameters: Parameters | AdaptedParameters | None = None
@@ -93,7 +100,7 @@ class Prepared:
     generation: dict[str, Any]
     tokenizer_unapplied: tuple[str, ...]
     info: dict[str, Any]
-    notice: str | None
+    notices: tuple[str, ...]
 
 
 def prepare(
@@ -150,7 +157,7 @@ def prepare(
         generation=source.generation,
         tokenizer_unapplied=source.tokenizer_unapplied,
         info=info,
-        notice=source.resolved.notice,
+        notices=told(source, weights),
     )
 
 
@@ -205,6 +212,12 @@ def open_source(name: str, adapters: Sequence[str] = (), progress: Callable[[str
     return _open_folder(resolved, opened)
 
 
+def told(source: Source, weights: str | None) -> tuple[str, ...]:
+    """What a user should know of the model that was found, and of the weight format where none was asked for."""
+    found = () if source.resolved.notice is None else (source.resolved.notice,)
+    return found if weights is not None else (*found, *source.notices)
+
+
 def choose_options(source: Source, weights: str | None, kv: str | None) -> Options:
     """Formats as asked for; by default the checkpoint's own precision, and keys and values in bf16 unless that is float32."""
     if source.bundle is not None:
@@ -215,13 +228,20 @@ def choose_options(source: Source, weights: str | None, kv: str | None) -> Optio
                     f"{source.bundle.path} was compiled with {what} {stored[what]}, not {wanted}: compile it again from its source"
                 )
         return _options(**stored)
+    tables = _KEEPS[source.tables] if source.tables and weights is None else None
     weights = weights or _KEEPS[source.precision]
-    return _options(weights, kv or ("float32" if weights == "float32" else "bf16"))
+    return _options(weights, kv or ("float32" if weights == "float32" else "bf16"), tables)
 
 
-def _options(weights: str, kv: str) -> Options:
-    """The options of two names, which are checked there."""
-    return Options(weights=cast(Any, weights), kv=cast(Any, kv))
+def formats_of(options: Options) -> dict[str, str]:
+    """The number formats by what they are of; that of tables only where it is one of their own."""
+    tables = {} if options.tables in (None, options.weights) else {"tables": str(options.tables)}
+    return {"weights": options.weights, "kv": options.kv, **tables}
+
+
+def _options(weights: str, kv: str, tables: str | None = None) -> Options:
+    """The options of names, which are checked there."""
+    return Options(weights=cast(Any, weights), kv=cast(Any, kv), tables=cast(Any, tables))
 
 
 def check_graph(bundle: Bundle, graph: Graph) -> None:
@@ -237,9 +257,9 @@ def check_graph(bundle: Bundle, graph: Graph) -> None:
 
 def _open_folder(resolved: Resolved, adapters: Sequence[NamedAdapter]) -> Source:
     path = resolved.path / "config.json"
-    config = _read_config(path)
+    config, stored = split_config(_read_config(path), path)
     spec = _spec(config, path)
-    checkpoint = open_checkpoint(resolved.path)
+    checkpoint = open_weights(resolved.path, stored)
     made = adapt(config, spec, checkpoint, adapters)
     text = text_folder(resolved.path, adapters)
     of_tokenizer = tokenizer_files(text)
@@ -255,7 +275,9 @@ def _open_folder(resolved: Resolved, adapters: Sequence[NamedAdapter]) -> Source
         spec=made.spec,
         prompt_format=format,
         tokenizer_unapplied=tuple(unapplied),
-        precision=made.parameters.dtype,
+        precision=made.parameters.precision.dtype,
+        tables=made.parameters.precision.tables,
+        notices=made.parameters.precision.notices,
         generation=generation,
         parameters=made.parameters,
         adapters=tuple(adapters),
@@ -360,7 +382,7 @@ def _info(source: Source, options: Options, target: str, context: int, program: 
         "vocab": spec.vocab,
         "context": context,
         "trained_context": spec.context,
-        "formats": {"weights": options.weights, "kv": options.kv, "checkpoint": source.precision},
+        "formats": formats_of(options) | {"checkpoint": source.precision},
         "weights_bytes": program.weights_bytes,
         "target": target,
         "prompt_format": source.prompt_format.hash if source.prompt_format else None,

@@ -54,7 +54,7 @@ def _is_digest(value: object) -> bool:
 def _are_formats(value: object) -> bool:
     return (
         isinstance(value, dict)
-        and value.keys() == {"weights", "kv"}
+        and value.keys() - {"tables"} == {"weights", "kv"}
         and all(isinstance(v, str) for v in value.values())
     )
 
@@ -62,7 +62,7 @@ def _are_formats(value: object) -> bool:
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "payload": (_is_digest, "64 hexadecimal digits"),
     "graph": (_is_digest, "64 hexadecimal digits"),
-    "formats": (_are_formats, "an object of the texts weights and kv"),
+    "formats": (_are_formats, "an object of the texts weights and kv, and perhaps tables"),
     "sha256": (lambda value: isinstance(value, dict) and all(map(_is_digest, value.values())), "an object of hashes"),
     "weights_bytes": (lambda value: type(value) is int and value >= 0, "a number of bytes"),
     "chunk_bytes": (

@@ -17,15 +17,18 @@ __all__ = ["Options", "build_graph"]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """weights: format of the matrices; kv: format of stored keys and values."""
+    """weights: format of the matrices; kv: of stored keys and values; tables: of embedding, positions and head, None: `weights`."""
 
     weights: Literal["float32", "float16", "bf16", "int8", "int4", "uint4"] = "float32"
     kv: Literal["float32", "float16", "bf16", "int8"] = "float32"
+    tables: Literal["float32", "float16", "bf16", "int8", "int4", "uint4"] | None = None
 
     def __post_init__(self):
-        for name, known in (("weights", FORMATS), ("kv", KV_FORMATS)):
+        for name, known in (("weights", FORMATS), ("kv", KV_FORMATS), ("tables", (None, *FORMATS))):
             if getattr(self, name) not in known:
-                raise UserError(f"{name} format {getattr(self, name)!r} is not known; allowed: {', '.join(known)}")
+                raise UserError(
+                    f"{name} format {getattr(self, name)!r} is not known; allowed: {', '.join(filter(None, known))}"
+                )
 
 
 def build_graph(spec: Spec, options: Options, *, dump: Path | None = None) -> Graph:
@@ -34,6 +37,8 @@ def build_graph(spec: Spec, options: Options, *, dump: Path | None = None) -> Gr
         raise UserError(f"{spec.family}: models with an encoder and a decoder are not compiled yet")
     graph = trace(spec)
     facts = {**graph.facts, "weights": options.weights, "kv": options.kv, "ropes": len(spec.ropes)}
+    if options.tables not in (None, options.weights):
+        facts["tables"] = options.tables
     graph = replace(graph, facts=facts)
     _dump(graph, dump, 0, "trace")
     for i, run in enumerate(PIPELINE, start=1):

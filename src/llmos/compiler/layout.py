@@ -1,6 +1,7 @@
 """Where every parameter lies in the packed weights: fixed by graph and formats, known to the code and to the packer alike."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llmos.compiler.graph import Block, Graph
@@ -34,12 +35,12 @@ def layout(graph: Graph) -> list[Section]:
     """The sections in file order. Offsets are multiples of 64; a tied head is the embedding's section."""
     sections: list[Section] = []
     offset = 0
-    for prefix, block in _instances(graph):
+    for prefix, block, matrices in _instances(graph):
         for name, shape in block.shapes.items():
             full = prefix + name
             if any(section.name == full for section in sections[:2]):
                 continue  # the tied table, met again in the epilogue
-            format = graph.facts["weights"] if _is_matrix(block, name) else "plain"
+            format = matrices if _is_matrix(block, name) else "plain"
             parts = tuple(prefix + part for part in block.fused.get(name, (name,)))
             n_bytes = _section_bytes(shape, format)
             sections.append(Section(name=full, parts=parts, shape=shape, format=format, offset=offset, n_bytes=n_bytes))
@@ -54,11 +55,14 @@ def _section_bytes(shape: tuple[int, ...], format: str) -> int:
     return math.prod(copies) * packed_bytes(rows, columns, format)
 
 
-def _instances(graph: Graph):
-    yield "", graph.prologue
+def _instances(graph: Graph) -> Iterator[tuple[str, Block, str]]:
+    """Every block where it stands: what its parameters' names begin with, and the format of its matrices."""
+    weights = graph.facts["weights"]
+    tables = graph.facts.get("tables", weights)
+    yield "", graph.prologue, tables
     for i, kind in enumerate(graph.layers):
-        yield f"layer.{i}.", graph.kinds[kind]
-    yield "", graph.epilogue
+        yield f"layer.{i}.", graph.kinds[kind], weights
+    yield "", graph.epilogue, tables
 
 
 def _is_matrix(block: Block, name: str) -> bool:

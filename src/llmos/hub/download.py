@@ -3,6 +3,7 @@
 import io
 import sys
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 
 from llmos.core.env import environment
@@ -19,7 +20,12 @@ _WANTED = ["config.json", "generation_config.json", "*.safetensors", "*.safetens
     *("tokenizer.model", "tokenizer.model.v*", "spiece.model", "spm.model", "sentencepiece*.model"),
     *("vocab.json", "merges.txt", "vocab.txt", "*.tiktoken"),
     "LICENSE*",
+    "adapter_config.json",
+    "quantize_config.json",
+    "quant_config.json",
 ]
+# The same weights once more: in Mistral's and Meta's own formats, for other programs.
+_UNWANTED = ["consolidated*", "original/*", "onnx/*"]
 
 
 def download(
@@ -47,7 +53,12 @@ def download(
                 return _kept(name, options, error)
             _require_safetensors(name, [file.rfilename for file in found.siblings or []])
         path = huggingface_hub.snapshot_download(
-            name, allow_patterns=_WANTED, local_files_only=not use_network, tqdm_class=_bar(progress), **options
+            name,
+            allow_patterns=_WANTED,
+            ignore_patterns=_UNWANTED,
+            local_files_only=not use_network,
+            tqdm_class=_bar(progress),
+            **options,
         )
     except errors.GatedRepoError as error:
         raise UserError(
@@ -95,10 +106,15 @@ def _transport_errors() -> tuple[type[Exception], ...]:
 
 
 def _require_safetensors(name: str, files: list[str]) -> None:
-    if not any(file.endswith(".safetensors") for file in files):
+    found = [file for file in files if file.endswith(".safetensors")]
+    if found and all(any(fnmatch(file, pattern) for pattern in _UNWANTED) for file in found):
+        raise UserError(
+            f"{name} holds its weights as {found[0]} only, not in the layout of transformers: look for a conversion"
+        )
+    if not found:
         pickles = [file for file in files if file.endswith((".bin", ".pt", ".pth"))]
-        found = f"only pickles ({', '.join(pickles[:3])}), which LLMOS never opens" if pickles else "no weights"
-        raise UserError(f"{name} holds {found}: look for a conversion to safetensors")
+        what = f"only pickles ({', '.join(pickles[:3])}), which LLMOS never opens" if pickles else "no weights"
+        raise UserError(f"{name} holds {what}: look for a conversion to safetensors")
 
 
 def _bar(progress: Callable[[str, int, int], None] | None):

@@ -6,7 +6,7 @@ from llmos.weights.llama2c import Llama2cFile
 from llmos.weights.pack import BLOCK_ROWS, PackRows, Rows, pack, pack_into, packed_bytes, unpack, unpack_groups
 from llmos.weights.parameters import Parameters
 from llmos.weights.quantize import quantize
-from llmos.weights.quantized import Groups, QuantizedTensor
+from llmos.weights.quantized import Groups, QuantizedTensor, widened
 from llmos.weights.safetensors import SafetensorsFile
 from llmos.weights.tensor import Tensor, bf16_to_float32, float32_to_bf16
 
@@ -33,4 +33,5 @@ __all__ = [
     "quantize",
     "unpack",
     "unpack_groups",
+    "widened",
 ]

@@ -10,6 +10,7 @@ from typing import Protocol
 from llmos.core.errors import UserError
 from llmos.weights.llama2c import Llama2cFile
 from llmos.weights.pickles import pickle_refusal
+from llmos.weights.quantized import QuantizedTensor
 from llmos.weights.safetensors import SafetensorsFile
 from llmos.weights.shards import index_names, join_files, open_index
 from llmos.weights.tensor import Tensor
@@ -37,7 +38,7 @@ class Checkpoint(Protocol):
 
     def names(self) -> list[str]: ...
 
-    def tensor(self, name: str) -> Tensor: ...
+    def tensor(self, name: str) -> Tensor | QuantizedTensor: ...
 
 
 def open_checkpoint(path: Path) -> Checkpoint:

@@ -8,11 +8,12 @@ import numpy as np
 
 from llmos.core.errors import FormatError
 from llmos.weights.checkpoint import Checkpoint
+from llmos.weights.precision import precision_of
+from llmos.weights.quantized import QuantizedTensor
+from llmos.weights.selection import select_rows
 from llmos.weights.tensor import Tensor
 
 __all__ = ["Parameters"]
-
-_WIDTH = {"float32": 3, "bfloat16": 2, "float16": 1}
 
 
 class _Source(Protocol):
@@ -38,11 +39,12 @@ class _Source(Protocol):
     def plus(self) -> float: ...
 
 
-class Parameters(Mapping[str, Tensor]):
+class Parameters(Mapping[str, Tensor | QuantizedTensor]):
     """Our parameter name -> tensor, read when asked for.
 
     sources: where each parameter is; shapes: what it must be; prefixes: what may stand before every tensor name; unused:
-    patterns of tensors that mean nothing; tied: the head is the embedding. Raises one FormatError that lists every missing,
+    patterns of tensors that mean nothing; tied: the head is the embedding. A quantised matrix is (out, in) whatever the family
+    stores. Raises one FormatError that lists every missing,
     extra and misshapen tensor.
     """
 
@@ -60,12 +62,15 @@ class Parameters(Mapping[str, Tensor]):
         names = set(checkpoint.names())
         self._prefix = max(prefixes, key=lambda prefix: sum(prefix + s.name in names for s in sources.values()))
         self._check(names, unused, tied)
-        self.dtype = self._precision()
+        self.precision = precision_of({n: checkpoint.tensor(self._tensor_names(n)[0]) for n in shapes}, checkpoint.path)
 
-    def __getitem__(self, name: str) -> Tensor:
+    def __getitem__(self, name: str) -> Tensor | QuantizedTensor:
         source = self._sources[name]
         stored = [self.checkpoint.tensor(tensor) for tensor in self._tensor_names(name)]
-        dtype, data = stored[0].dtype, stored[0].data if len(stored) == 1 else np.stack([row.data for row in stored])
+        if isinstance(stored[0], QuantizedTensor):
+            return select_rows(stored[0], self.part(name, np.arange(stored[0].shape[0])))
+        plain = [tensor.data for tensor in stored if isinstance(tensor, Tensor)]
+        dtype, data = stored[0].dtype, plain[0] if len(plain) == 1 else np.stack(plain)
         data = self.part(name, data.T if source.transpose else data)
         if source.plus:
             dtype, data = "float32", Tensor(dtype, data).float32() + np.float32(source.plus)
@@ -136,7 +141,9 @@ class Parameters(Mapping[str, Tensor]):
                 if tensor not in names:
                     problems.append(f"missing {tensor}")
                     continue
-                shape, wanted = self.checkpoint.tensor(tensor).shape, self._expected(name)
+                stored = self.checkpoint.tensor(tensor)
+                turned = isinstance(stored, QuantizedTensor)
+                shape, wanted = stored.shape, self.whole(name) if turned else self._expected(name)
                 if shape != wanted:
                     problems.append(f"{tensor} has shape {list(shape)}, the config asks for {list(wanted)}")
         extra = sorted(n for n in names - used if not any(re.fullmatch(pattern, n) for pattern in unused))
@@ -153,22 +160,14 @@ class Parameters(Mapping[str, Tensor]):
         if embed not in names:
             return []
         head, table = self.checkpoint.tensor("lm_head.weight"), self.checkpoint.tensor(embed)
-        same = head.dtype == table.dtype and np.array_equal(head.data, table.data)
+        same = (
+            isinstance(head, Tensor)
+            and isinstance(table, Tensor)
+            and head.dtype == table.dtype
+            and np.array_equal(head.data, table.data)
+        )
         return (
             []
             if same
             else ["lm_head.weight differs from the embedding although the config ties them (tie_word_embeddings)"]
         )
-
-    def _precision(self) -> str:
-        kinds = {self.checkpoint.tensor(self._tensor_names(n)[0]).dtype for n in self._shapes}
-        strange = kinds - _WIDTH.keys()
-        if strange:
-            raise FormatError(
-                self.checkpoint.path,
-                f"weights of type {', '.join(sorted(strange))} are not supported; known: {', '.join(_WIDTH)}",
-            )
-        matrices = {
-            self.checkpoint.tensor(self._tensor_names(n)[0]).dtype for n, s in self._shapes.items() if len(s) == 2
-        }
-        return max(matrices, key=_WIDTH.__getitem__)

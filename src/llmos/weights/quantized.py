@@ -5,11 +5,11 @@ such way of its own (GGUF, GPTQ, AWQ, ...). Scales are float16 because those fil
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-__all__ = ["GROUP", "Groups", "QuantizedTensor"]
+__all__ = ["GROUP", "Groups", "QuantizedTensor", "widened"]
 
 GROUP = 32  # columns that share a scale; the last group of a row may have fewer
 
@@ -114,6 +114,22 @@ class QuantizedTensor:
             f"{self.where}: {groups.format} {groups.shape}"
         )
         return groups
+
+
+def widened(tensor: QuantizedTensor, format: str) -> QuantizedTensor:
+    """The tensor keeping `format` where that holds what it keeps: uint4 and int8 hold int4. Otherwise the tensor itself."""
+    read = tensor.read_groups
+    if tensor.keeps != "int4" or format not in ("uint4", "int8") or read is None:
+        return tensor
+    return replace(tensor, keeps=format, read_groups=lambda start, stop: _widen(read(start, stop), format))
+
+
+def _widen(groups: Groups, format: str) -> Groups:
+    """int4 groups as uint4 or int8, exactly; a minimum beyond float16 becomes infinite, which whoever packs refuses."""
+    if format == "int8":
+        return Groups(codes=groups.codes.astype(np.int8) - np.int8(8), scales=groups.scales)
+    with np.errstate(over="ignore"):
+        return Groups(codes=groups.codes, scales=groups.scales, minimums=groups.scales * np.float16(-8))
 
 
 def _each_column(of_groups: np.ndarray, columns: int) -> np.ndarray:

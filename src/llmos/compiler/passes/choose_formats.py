@@ -11,10 +11,16 @@ __all__ = ["choose_formats"]
 
 def choose_formats(graph: Graph) -> Graph:
     """Annotates linear, experts and embed nodes with `format`; inserts quantize nodes, one per value, where activations are not
-    float32.
+    float32. Embedding and head, before and after the layers, may have a format of their own.
     """
     weights = graph.facts["weights"]
-    return graph.map_blocks(lambda block: _format(block, weights))
+    tables = graph.facts.get("tables", weights)
+    return replace(
+        graph,
+        prologue=_format(graph.prologue, tables),
+        kinds=tuple(_format(block, weights) for block in graph.kinds),
+        epilogue=_format(graph.epilogue, tables),
+    )
 
 
 def _format(block: Block, weights: str) -> Block:

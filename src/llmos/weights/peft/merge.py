@@ -13,6 +13,7 @@ from llmos.core.errors import FormatError, UserError
 from llmos.weights.checkpoint import Checkpoint
 from llmos.weights.parameters import Parameters
 from llmos.weights.peft.adapter import Adapter, Delta
+from llmos.weights.precision import Precision
 from llmos.weights.quantized import QuantizedTensor
 from llmos.weights.tensor import Tensor
 
@@ -95,7 +96,7 @@ class Overlay:
 
 
 class AdaptedParameters(Mapping[str, Tensor | QuantizedTensor]):
-    """The parameters of a base model with the deltas of adapters added. dtype: that of the base.
+    """The parameters of a base model with the deltas of adapters added. precision: that of the base, float16 where it is quantised.
 
     sources: where each parameter lies; prefixes: what may stand before all names. Raises UserError for adapters of another
     model, FormatError for those that lack weights.
@@ -108,7 +109,7 @@ class AdaptedParameters(Mapping[str, Tensor | QuantizedTensor]):
         sources: Mapping[str, _Source],
         prefixes: Sequence[str],
     ):
-        self.dtype, self.checkpoint = base.dtype, base.checkpoint
+        self.precision, self.checkpoint = _precision(base), base.checkpoint
         self._base = base
         matrices = {name: bare_name(sources[name].name, prefixes) for name in base if len(base.shape(name)) == 2}
         self._deltas: dict[str, list[Delta]] = {}
@@ -159,6 +160,17 @@ class AdaptedParameters(Mapping[str, Tensor | QuantizedTensor]):
         left = Tensor(delta.left.dtype, self._base.part(name, delta.left.data), delta.left.where)
         magnitude = None if delta.magnitude is None else self._base.part(name, delta.magnitude)
         return Delta(left=left, right=delta.right, scale=delta.scale, magnitude=magnitude)
+
+
+def _precision(base: Parameters) -> Precision:
+    """A sum fits no grid of integers any more: it is not rounded to one unless someone asks for that."""
+    if base.precision.dtype not in ("int8", "int4", "uint4"):
+        return base.precision
+    told = (
+        f"the base model is stored as {base.precision.dtype}, which cannot hold it with an adapter merged: the weights become float16; "
+        "weights='int4' or 'int8' rounds them"
+    )
+    return Precision(dtype="float16", notices=(told,))
 
 
 def _merged(base: Tensor | QuantizedTensor, delta: Delta) -> QuantizedTensor:
