@@ -12,7 +12,7 @@ from llmos.compiler.graph import check
 from llmos.compiler.passes import PIPELINE
 from llmos.compiler.trace import trace
 from llmos.core.errors import UserError
-from llmos.models import Attention, Experts, Llama3Scaling, Rope, forward, shapes, spec_from_config
+from llmos.models import Attention, Experts, Llama3Scaling, LongFactors, Rope, Yarn, forward, shapes, spec_from_config
 from llmos.ops.numpy_ops import NumpyOps
 
 LLAMA = {
@@ -46,6 +46,55 @@ BERT = {
     "vocab_size": 31,
     "max_position_embeddings": 64,
 }
+SIZES = {name: value for name, value in LLAMA.items() if name not in ("model_type", "hidden_act", "rms_norm_eps")}
+LONG = {"rope_type": "longrope", "short_factor": [1.0, 1.5], "long_factor": [2.0, 9.0]}
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
+CONFIGS = {
+    "llama": LLAMA,
+    "gpt2": GPT2,
+    "bert": BERT,
+    "falcon": {
+        "model_type": "falcon",
+        "vocab_size": 31,
+        "hidden_size": 24,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 2,
+        "ffn_hidden_size": 20,
+        "num_kv_heads": 2,
+        "new_decoder_architecture": True,
+        "bias": True,
+    },
+    "gemma2": SIZES | {"model_type": "gemma2", "head_dim": 6, "sliding_window": 5, "attn_logit_softcapping": 1.5},
+    "gemma3_text": SIZES
+    | {"model_type": "gemma3_text", "head_dim": 6, "sliding_window": 3, "sliding_window_pattern": 2},
+    "granite": SIZES
+    | {"model_type": "granite", "embedding_multiplier": 3.0, "residual_multiplier": 0.3, "logits_scaling": 7.0},
+    "mixtral": SIZES | {"model_type": "mixtral", "num_local_experts": 3, "attention_bias": None},
+    "olmo2": SIZES | {"model_type": "olmo2"},
+    "opt": {
+        "model_type": "opt",
+        "vocab_size": 31,
+        "hidden_size": 24,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 2,
+        "ffn_dim": 20,
+        "word_embed_proj_dim": 14,
+        "do_layer_norm_before": False,
+    },
+    "phi3": SIZES
+    | {
+        "model_type": "phi3",
+        "attention_bias": False,
+        "original_max_position_embeddings": 32,
+        "partial_rotary_factor": 0.7,
+        "rope_scaling": LONG,
+    },
+    "qwen3": SIZES | {"model_type": "qwen3", "head_dim": 6, "rope_scaling": YARN},
+    "stablelm": SIZES
+    | {"model_type": "stablelm", "use_parallel_residual": True, "qk_layernorm": True, "partial_rotary_factor": 0.7},
+}
+for name in ("mixtral", "stablelm"):
+    del CONFIGS[name]["attention_bias"]
 
 
 class Interpreter:
@@ -170,12 +219,14 @@ class Interpreter:
 
 def read_rope(attrs):
     """A rope from the plain data of a graph."""
-    return Rope(**attrs | {"llama3": Llama3Scaling(**attrs["llama3"]) if attrs["llama3"] else None})
+    kinds = {"llama3": Llama3Scaling, "long": LongFactors, "yarn": Yarn}
+    parts = {name: kind(**attrs[name]) for name, kind in kinds.items() if attrs[name]}
+    return Rope(**attrs | parts)
 
 
-@pytest.mark.parametrize("config", [LLAMA, GPT2, BERT], ids=lambda config: config["model_type"])
-def test_every_pass_keeps_the_numbers(config):
-    spec = spec_from_config(config)
+@pytest.mark.parametrize("family", CONFIGS)
+def test_every_pass_keeps_the_numbers(family):
+    spec = spec_from_config(CONFIGS[family])
     rng = np.random.default_rng(0)
     w = {name: rng.normal(0, 0.4, shape) for name, shape in shapes(spec).items()}
     tokens = rng.integers(0, spec.vocab, 17)
@@ -221,6 +272,18 @@ def test_equal_specs_give_equal_graphs_and_code_and_the_form_of_a_file_is_plain_
 def test_code_grows_with_kinds_of_layers_and_not_with_depth():
     few, many = (emit(build_graph(spec_from_config(LLAMA | {"num_hidden_layers": n}), Options())) for n in (2, 40))
     assert many.count("LinearF32<") == few.count("LinearF32<")
+
+
+def test_code_has_a_function_for_each_kind_of_layer_in_whatever_order_they_stand():
+    config = CONFIGS["gemma3_text"] | {"num_hidden_layers": 26, "sliding_window_pattern": 6}
+    assert emit(build_graph(spec_from_config(config), Options())).count("static void Layer") == 2
+
+
+def test_code_does_not_grow_with_the_number_of_experts():
+    few, many = (
+        emit(build_graph(spec_from_config(CONFIGS["mixtral"] | {"num_local_experts": n}), Options())) for n in (4, 128)
+    )
+    assert many.count("\n") == few.count("\n")
 
 
 def test_sections_do_not_overlap_and_a_tied_head_is_stored_once():

@@ -13,10 +13,10 @@ def test_a_notice_recommends_only_what_can_be_loaded(name: str):
     assert "never published" in notice
     recommended = re.findall(r"load_model\('([^']+)'\)", notice)
     assert recommended
-    assert all(lookup(other).hub_id for other in recommended)
-    if "opt" not in FAMILIES or "gemma2" not in FAMILIES:
-        assert "does not support yet" in notice
-        assert " and ".join(sorted(FAMILIES)) in notice
+    families = {"opt": "facebook/opt", "gemma2": "google/gemma-2"}
+    for other in recommended:
+        known = lookup(other)
+        assert known is not None or any(f in FAMILIES and other.startswith(start) for f, start in families.items())
 
 
 def test_every_entry_leads_to_exactly_one_place():

@@ -6,8 +6,6 @@ published; the last resolve to the embedded model with a warning that says so.
 
 from dataclasses import dataclass
 
-from llmos.models.registry import FAMILIES
-
 __all__ = ["CATALOGUE", "DEFAULT_MODEL", "Entry", "lookup"]
 
 DEFAULT_MODEL = "llmos-mini"
@@ -24,15 +22,9 @@ class Entry:
     notice: str | None = None
 
 
-def _unpublished(name: str, title: str, owner: str, stand_in: str, family: str, example: str) -> Entry:
-    """stand_in: what comes nearest to it among open models, of the family with that `model_type`."""
-    if family in FAMILIES:
-        advice = f"The strongest open stand-in is {stand_in}: load_model({example!r})"
-    else:
-        advice = (
-            f"Its open stand-in, {stand_in}, is of a family that LLMOS does not support yet; it loads "
-            f"{' and '.join(sorted(FAMILIES))} models, such as load_model('gpt2-xl') or load_model('tinyllama')"
-        )
+def _unpublished(name: str, title: str, owner: str, stand_in: str, example: str) -> Entry:
+    """stand_in: what comes nearest to it among open models."""
+    advice = f"The strongest open stand-in is {stand_in}: load_model({example!r})"
     return Entry(
         name=name,
         about=f"{title} was never published: gives {DEFAULT_MODEL}",
@@ -48,9 +40,9 @@ CATALOGUE = {
     entry.name: entry
     for entry in (
         Entry(name=DEFAULT_MODEL, about="the small model shipped with LLMOS", embedded=DEFAULT_MODEL),
-        _unpublished("gpt-3", "GPT-3", "OpenAI", "OPT", "opt", "facebook/opt-66b"),
-        _unpublished("lamda", "LaMDA", "Google", "Gemma 2", "gemma2", "google/gemma-2-27b"),
-        _unpublished("bard", "Bard", "Google", "Gemma 2", "gemma2", "google/gemma-2-27b-it"),
+        _unpublished("gpt-3", "GPT-3", "OpenAI", "OPT (its pickles saved as safetensors)", "facebook/opt-66b"),
+        _unpublished("lamda", "LaMDA", "Google", "Gemma 2", "google/gemma-2-27b"),
+        _unpublished("bard", "Bard", "Google", "Gemma 2", "google/gemma-2-27b-it"),
         Entry(name="gpt2", about="GPT-2 124M", hub_id="openai-community/gpt2"),
         Entry(name="gpt2-medium", about="GPT-2 355M", hub_id="openai-community/gpt2-medium"),
         Entry(name="gpt2-large", about="GPT-2 774M", hub_id="openai-community/gpt2-large"),

@@ -36,6 +36,31 @@ class Fields:
             raise UserError(f"{self.where}: {name} must be a finite number, not {reprlib.repr(raw)}")
         return float(raw)
 
+    def integer_or_none(self, name: str, default: int | None = None) -> int | None:
+        """A size, or None where it is null; `default` where it is absent."""
+        value = self._get(name, (int, type(None)), default)
+        return None if value is None else Fields({name: value}, self.where).integer(name)
+
+    def number_or_none(self, name: str, default: float | None = None) -> float | None:
+        """A finite number, or None where it is null; `default` where it is absent."""
+        value = self._get(name, (int, float, type(None)), default)
+        return None if value is None else Fields({name: value}, self.where).number(name)
+
+    def positive(self, name: str, default: Any = _MISSING) -> float:
+        """A finite number above 0."""
+        value = self.number(name, default)
+        if value <= 0:
+            raise UserError(f"{self.where}: {name} must be above 0, not {value}")
+        return value
+
+    def integers(self, name: str, default: Any = _MISSING) -> list[int]:
+        """A list of whole numbers."""
+        values = self._get(name, (list,), default)
+        for value in values:
+            if type(value) is not int:
+                raise UserError(f"{self.where}: {name} must hold whole numbers, not {reprlib.repr(value)}")
+        return list(values)
+
     def numbers(self, name: str) -> tuple[float, ...]:
         """A list of finite numbers."""
         values = self._get(name, (list,), _MISSING)

@@ -11,6 +11,7 @@ from typing import Any
 from llmos.core.errors import UserError
 from llmos.models import families
 from llmos.models.fields import Fields
+from llmos.models.neutral_fields import NEUTRAL
 from llmos.models.shapes import shapes
 from llmos.models.source import Source
 from llmos.models.spec import Spec
@@ -26,28 +27,6 @@ def find_families(package: ModuleType) -> dict[str, ModuleType]:
 
 
 FAMILIES: dict[str, ModuleType] = find_families(families)
-
-# Fields that no family's mathematics depends on: names, token ids, bookkeeping of transformers.
-_NEUTRAL = frozenset(
-    {"_name_or_path", "architectures", "bos_token_id", "dtype", "eos_token_id", "id2label", "label2id", "model_type"}
-    | {
-        "output_attentions",
-        "output_hidden_states",
-        "pad_token_id",
-        "return_dict",
-        "task_specific_params",
-        "torch_dtype",
-    }
-    | {
-        "transformers_version",
-        "use_cache",
-        "is_decoder",
-        "is_encoder_decoder",
-        "chunk_size_feed_forward",
-        "problem_type",
-    }
-    | {"_attn_implementation_autoset", "tokenizer_class", "transformers.js_config", "unsloth_fixed", "unsloth_version"}
-)
 
 
 def spec_from_config(raw: Mapping[str, Any]) -> Spec:
@@ -66,7 +45,7 @@ def spec_from_config(raw: Mapping[str, Any]) -> Spec:
         )
     fields = Fields(raw)
     spec = family.spec(fields)
-    fields.refuse_unread(_NEUTRAL | family.IGNORED, model_type)
+    fields.refuse_unread(NEUTRAL | family.IGNORED, model_type)
     return spec
 
 

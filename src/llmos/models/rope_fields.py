@@ -53,8 +53,8 @@ def rope_from(c: Fields, table: Fields | None, head_dim: int, *, theta: float, s
 
 def _rotated(c: Fields, head_dim: int, share: float) -> int | None:
     """How many dimensions turn; None for all of them."""
-    n = int(head_dim * share)
-    if not 0 < share <= 1 or n < 2:
+    n = int(head_dim * share) if 0 < share <= 1 else 0
+    if n < 2:
         raise UserError(f"{c.where}: partial_rotary_factor {share} of a head of {head_dim} leaves nothing to turn")
     return None if n == head_dim else n
 
@@ -83,7 +83,7 @@ def _long(c: Fields, table: Fields) -> dict[str, Any]:
     original = table.integer("original_max_position_embeddings", c.integer("original_max_position_embeddings", context))
     c.read.add("original_max_position_embeddings")
     factor = table.number("factor", context / original)
-    default = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(original))
+    default = 1.0 if factor <= 1 or original == 1 else math.sqrt(1 + math.log(factor) / math.log(original))
     factors = LongFactors(
         short=table.numbers("short_factor"), long=table.numbers("long_factor"), original_context=original
     )
@@ -101,6 +101,8 @@ def _yarn(c: Fields, table: Fields) -> dict[str, Any]:
         truncate=table.flag("truncate", True),
     )
     mscale, mscale_all = table.number("mscale", 0.0), table.number("mscale_all_dim", 0.0)
+    if min(mscale, mscale_all) < 0:
+        raise UserError(f"{table.where}: mscale and mscale_all_dim must not be negative")
     if mscale and mscale_all:
         default = _sharpening(factor, mscale) / _sharpening(factor, mscale_all)
     else:

@@ -142,6 +142,7 @@ class Rope:
             self.rotated is None or (self.rotated > 0 and self.rotated % 2 == 0),
             f"rope turns an even number of dimensions, not {self.rotated}",
         )
+        _require(self.yarn is None or self.theta > 1, f"rope theta of YaRN must exceed 1, not {self.theta}")
         if self.long is not None and self.rotated is not None:
             _require(
                 len(self.long.short) == self.rotated // 2,

@@ -45,7 +45,7 @@ class TorchOps:
         return F.linear(x, w, b)
 
     def rms_norm(self, x: Tensor, scale: Tensor, eps: float) -> Tensor:
-        wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+        wide = _wide(x)
         return wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps) * scale
 
     def layer_norm(self, x: Tensor, scale: Tensor, bias: Tensor | None, eps: float) -> Tensor:
@@ -112,7 +112,7 @@ class TorchOps:
         self, x: Tensor, scores: Tensor, gates: list[Tensor], ups: list[Tensor], downs: list[Tensor], m: Experts
     ) -> Tensor:
         """x: (..., T, D); scores: (..., T, E). Tokens are gathered by expert."""
-        rows, weights = x.flatten(0, -2), scores.flatten(0, -2).float().softmax(-1)
+        rows, weights = x.flatten(0, -2), _wide(scores).flatten(0, -2).softmax(-1)
         kept, chosen = weights.topk(m.per_token, -1)
         if m.normalised:
             kept = kept / kept.sum(-1, keepdim=True)
@@ -133,6 +133,11 @@ class TorchOps:
 
     def hidden(self, x: Tensor) -> Tensor:
         return x
+
+
+def _wide(x: Tensor) -> Tensor:
+    """At least float32."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def _seen(length: int, a: Attention, device: torch.device) -> Tensor:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from llmos.core.files import atomic_directory
-from llmos.models import Spec, sources
+from llmos.models import Source, Spec, sources
 from llmos.trainer.recipe import Recipe
 from llmos.trainer.tokenizer import open_tokenizer
 
@@ -42,15 +42,35 @@ def export_model(
 
 
 def checkpoint_tensors(spec: Spec, w: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """The parameters under their family's names, stacked and transposed as the family stores them."""
+    """The parameters under their family's names, stacked, transposed and shifted as the family stores them.
+
+    The inverse of `weights.Parameters`, but for the prefix, which its readers do without. Rows that the model never uses
+    are zeros.
+    """
     out: dict[str, Tensor] = {}
     for name, source in sources(spec).items():
         if source.name in out:
             continue
-        parts = [_sibling(name, part) for part in source.among] or [name]
-        value = torch.cat([w[part].detach() for part in parts])
-        out[source.name] = (value.T if source.transpose else value).to(dtype).contiguous()
+        parts = [w[_sibling(name, part)].detach() for part in source.among] or [w[name].detach()]
+        value = _stacked(parts, source.groups) - source.plus
+        if source.skip:
+            value = torch.cat([value.new_zeros(source.skip, *value.shape[1:]), value])
+        stored = (value.T if source.transpose else value).to(dtype).contiguous()
+        out |= {source.name.replace("{r}", str(row)): stored[row].clone() for row in _rows(source, stored)} or {
+            source.name: stored
+        }
     return out
+
+
+def _stacked(parts: list[Tensor], groups: int) -> Tensor:
+    """Parameters one after another, or so for each of the groups of their rows."""
+    split = [part.reshape(groups, -1, *part.shape[1:]) for part in parts]
+    return torch.cat(split, 1).flatten(0, 1)
+
+
+def _rows(source: Source, stored: Tensor) -> range:
+    """The rows that are tensors of their own."""
+    return range(len(stored) if "{r}" in source.name else 0)
 
 
 def _sibling(name: str, part: str) -> str:

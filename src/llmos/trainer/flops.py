@@ -5,7 +5,8 @@ import time
 
 import torch
 
-from llmos.models import Spec, shapes
+from llmos.models import Experts, Spec, shapes
+from llmos.trainer.module import is_norm
 
 __all__ = ["flops_per_token", "peak_flops"]
 
@@ -13,16 +14,27 @@ __all__ = ["flops_per_token", "peak_flops"]
 def flops_per_token(spec: Spec, length: int) -> float:
     """Floating-point operations of forward and backward per token of sequences of `length`.
 
-    Six per weight of every matrix product (the tied head counts, the look-up of rows does not), and the two products of
-    causal attention, whose mean reach is half the length.
+    Six per weight of every matrix product (the tied head counts, the look-up of rows does not, of experts those that work
+    on a token do), and the two products of causal attention, whose mean reach is half the length, or a window that is less.
     """
-    named = shapes(spec)
     weights = sum(
-        math.prod(shape) for name, shape in named.items() if len(shape) == 2 and name not in ("embed", "position")
+        math.prod(shape) * _used(spec, name)
+        for name, shape in shapes(spec).items()
+        if len(shape) == 2 and name not in ("embed", "position") and not is_norm(name)
     )
-    weights += spec.vocab * spec.width if spec.tied else 0
-    reach = sum(layer.attention.heads * layer.attention.head_dim for layer in spec.layers) * (length + 1) / 2
+    weights += spec.vocab * (spec.embed_width or spec.width) if spec.tied else 0
+    mean = (length + 1) / 2
+    reach = sum(a.heads * a.head_dim * min(mean, a.window or mean) for a in (layer.attention for layer in spec.layers))
     return 6.0 * weights + 6.0 * 2 * reach
+
+
+def _used(spec: Spec, name: str) -> float:
+    """The share of tokens that a matrix works on."""
+    if ".expert." not in name:
+        return 1.0
+    experts = spec.layers[int(name.split(".")[1])].mlp
+    assert isinstance(experts, Experts), name
+    return experts.per_token / experts.count
 
 
 def peak_flops(dtype: torch.dtype, size: int = 2048, tries: int = 5) -> float:

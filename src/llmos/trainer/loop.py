@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from llmos.core.errors import LlmosError, UserError
-from llmos.models import Spec, spec_from_config
+from llmos.models import FAMILIES, Spec, spec_from_config
 from llmos.trainer.checkpoint import Saved, load_newest, save_checkpoint
 from llmos.trainer.documents import documents, limited
 from llmos.trainer.evaluate import bits_per_byte
@@ -202,9 +202,14 @@ class Trainer:
 def model_spec(recipe: Recipe) -> Spec:
     """The spec of the recipe's model. Raises UserError for what its table lacks or has too much."""
     try:
-        return spec_from_config(recipe.config)
+        spec = spec_from_config(recipe.config)
     except UserError as error:
         raise UserError(f"the table [model] of the recipe: {error}") from error
+    if "" not in FAMILIES[spec.family].PREFIXES:
+        raise UserError(
+            f"the table [model] of the recipe: {spec.family} is only a part of its checkpoints: train a text model"
+        )
+    return spec
 
 
 def check_sizes(recipe: Recipe, spec: Spec) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from llmos.models import Spec, forward, shapes
 from llmos.ops.torch_ops import TorchOps
 
-__all__ = ["initial_parameters", "logits", "mean_loss"]
+__all__ = ["initial_parameters", "is_norm", "logits", "mean_loss"]
 
 Parameters = dict[str, Tensor]
 
@@ -26,7 +26,7 @@ def initial_parameters(spec: Spec, seed: int) -> Parameters:
     generator = torch.Generator().manual_seed(seed)
     out = {}
     for name, shape in shapes(spec).items():
-        if len(shape) == 1:
+        if len(shape) == 1 or is_norm(name):
             value = torch.zeros(shape) if name.endswith(".bias") else torch.ones(shape)
         else:
             value = torch.randn(shape, generator=generator) * _deviation(name, shape, len(spec.layers))
@@ -34,10 +34,15 @@ def initial_parameters(spec: Spec, seed: int) -> Parameters:
     return out
 
 
+def is_norm(name: str) -> bool:
+    """Whether a parameter scales what was normalised; those of queries and keys may have a row for each head."""
+    return name.rpartition(".")[2] in ("norm", "norm1", "norm2", "post1", "post2", "embed_norm", "q_norm", "k_norm")
+
+
 def logits(spec: Spec, w: Parameters, tokens_BT: Tensor) -> Tensor:
     """Scores (B, T, V) of the token after each token."""
     positions_T = torch.arange(tokens_BT.shape[-1], device=tokens_BT.device)
-    return forward(TorchOps(), spec, w, tokens_BT, positions_T)
+    return forward(TorchOps(tokens_BT.shape[-1]), spec, w, tokens_BT, positions_T)
 
 
 def mean_loss(spec: Spec, w: Parameters, window_BT1: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ Tables (embedding, positions, head), norms and biases always belong to AdamW; on
 import torch
 from torch import Tensor
 
+from llmos.trainer.module import is_norm
 from llmos.trainer.recipe import Optimizer
 
 __all__ = ["clip", "make_optimizers", "optimizer_state", "restore_optimizer", "set_rate"]
@@ -16,9 +17,9 @@ _TABLES = ("embed", "position", "head")
 
 def make_optimizers(w: dict[str, Tensor], wanted: Optimizer) -> Optimizers:
     """One or two optimisers that together step every parameter; `set_rate` scales their rates."""
-    matrices = [p for name, p in w.items() if p.ndim == 2 and name not in _TABLES]
+    matrices = [p for name, p in w.items() if p.ndim == 2 and name not in _TABLES and not is_norm(name)]
     tables = [w[name] for name in _TABLES if name in w]
-    vectors = [p for p in w.values() if p.ndim == 1]
+    vectors = [p for name, p in w.items() if p.ndim == 1 or is_norm(name)]
     groups = [{"params": tables, "weight_decay": 0.0 if wanted.name == "muon" else wanted.weight_decay}]
     groups += [{"params": vectors, "weight_decay": 0.0}]
     if wanted.name == "adamw":

@@ -1,9 +1,9 @@
 """Llama 1 to 3. Reference: transformers `modeling_llama.py`; papers arXiv:2302.13971, arXiv:2407.21783."""
 
+from llmos.models.decoder_fields import attention_of, mlp_of, repeated, spec_of
 from llmos.models.fields import Fields
-from llmos.models.rope_fields import rope_of
 from llmos.models.source import Source
-from llmos.models.spec import Attention, Layer, Mlp, Norm, Spec
+from llmos.models.spec import Layer, Norm, Spec
 
 MODEL_TYPE = "llama"
 ARCHITECTURE = "LlamaForCausalLM"
@@ -35,38 +35,9 @@ WEIGHTS = {
 
 def spec(c: Fields) -> Spec:
     """The spec of a Llama config. What it leaves out is as in transformers' LlamaConfig; sizes must be there."""
-    width, heads = c.integer("hidden_size"), c.integer("num_attention_heads")
     c.expect("rope_interleaved", False)
-    head_dim = c.integer("head_dim", width // heads)
     bias = c.flag("attention_bias", False)
     norm = Norm(kind="rms", eps=c.number("rms_norm_eps", 1e-6))
-    layer = Layer(
-        norm=norm,
-        attention=Attention(
-            heads=heads,
-            kv_heads=c.integer("num_key_value_heads", heads),
-            head_dim=head_dim,
-            qkv_bias=bias,
-            out_bias=bias,
-            rope=rope_of(c, head_dim),
-        ),
-        mlp=Mlp(
-            hidden=c.integer("intermediate_size"),
-            act=c.choice(
-                "hidden_act",
-                {"silu": "silu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"},
-                "silu",
-            ),
-            gated=True,
-            bias=c.flag("mlp_bias", False),
-        ),
-    )
-    return Spec(
-        family=MODEL_TYPE,
-        width=width,
-        vocab=c.integer("vocab_size"),
-        context=c.integer("max_position_embeddings", 2048),
-        layers=(layer,) * c.integer("num_hidden_layers"),
-        norm=norm,
-        tied=c.flag("tie_word_embeddings", False),
-    )
+    attention = attention_of(c, qkv_bias=bias, out_bias=bias)
+    layer = Layer(norm=norm, attention=attention, mlp=mlp_of(c, bias=c.flag("mlp_bias", False)))
+    return spec_of(c, MODEL_TYPE, repeated(c, layer), norm, context=2048)
