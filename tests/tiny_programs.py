@@ -28,16 +28,27 @@ CONFIG = {
 }
 
 
-def random_program(weights: str, kv: str, target: str | None = None) -> Program:
-    """A random llama of odd sizes."""
-    spec = spec_from_config(CONFIG)
+# What else the bytes could depend on: windows, caps and head norms; experts, which gather tokens of several sequences.
+SIZES = {name: value for name, value in CONFIG.items() if name not in ("model_type", "hidden_act")}
+CONFIGS = {
+    "llama": CONFIG,
+    "windows": SIZES | {"model_type": "gemma2", "sliding_window": 37, "attn_logit_softcapping": 4.0},
+    "experts": SIZES
+    | {"model_type": "qwen3_moe", "num_experts": 5, "num_experts_per_tok": 2}
+    | {"moe_intermediate_size": 40, "use_sliding_window": True, "sliding_window": 50},
+}
+
+
+def random_program(weights: str, kv: str, target: str | None = None, model: str = "llama") -> Program:
+    """A random model of odd sizes, one of CONFIGS."""
+    spec = spec_from_config(CONFIGS[model])
     rng = np.random.default_rng(0)
     w = {n: Tensor("float32", rng.normal(0.1, 0.3, s).astype(np.float32)) for n, s in shapes(spec).items()}
     return program(spec, w, weights, kv, target)
 
 
-def folder_program(folder, weights: str, kv: str, target: str | None = None) -> Program:
-    """A checkpoint in the Hugging Face layout."""
+def folder_program(folder, weights: str, kv: str, target: str | None = None, context: int | None = None) -> Program:
+    """A checkpoint in the Hugging Face layout. context: positions to make room for, None for all that the model has."""
     spec = spec_from_config(json.loads((folder / "config.json").read_text()))
     family = FAMILIES[spec.family]
     found = Parameters(
@@ -48,10 +59,10 @@ def folder_program(folder, weights: str, kv: str, target: str | None = None) -> 
         unused=family.UNUSED,
         tied=spec.tied,
     )
-    return program(spec, found, weights, kv, target)
+    return program(spec, found, weights, kv, target, context)
 
 
-def program(spec, parameters, weights: str, kv: str, target: str | None) -> Program:
+def program(spec, parameters, weights: str, kv: str, target: str | None = None, context: int | None = None) -> Program:
     graph = build_graph(spec, Options(weights=weights, kv=kv))
     chosen = target_named(target, features())
     library = compile_code(graph, chosen, include=include_dir(), kernels_hash=sources_hash())
@@ -59,9 +70,9 @@ def program(spec, parameters, weights: str, kv: str, target: str | None) -> Prog
         library=library,
         vocab=spec.vocab,
         width=spec.width,
-        context=spec.context,
+        context=context or spec.context,
         weights_bytes=weights_bytes(graph),
         fill_weights=lambda out: fill_weights(graph, parameters, out, pack_rows=native_packer(library)),
-        rope=rope_tables(spec, spec.context),
+        rope=rope_tables(spec, context or spec.context),
         whole=spec.bidirectional,
     )

@@ -11,6 +11,8 @@ from tests.tiny_programs import random_program
 
 pytestmark = pytest.mark.toolchain
 FORMATS = [("float32", "float32"), ("bf16", "bf16"), ("int8", "int8")]
+MODELS = [("llama", *formats) for formats in FORMATS]
+MODELS += [(model, *formats) for model in ("windows", "experts") for formats in (FORMATS[0], FORMATS[2])]
 IDS = np.random.default_rng(3).integers(0, 120, 100).tolist()
 
 
@@ -34,9 +36,9 @@ def logits_of(executor, ids, chunks, pages):
     return np.concatenate(out)
 
 
-@pytest.mark.parametrize(("weights", "kv"), FORMATS)
-def test_scores_do_not_depend_on_chunks_threads_or_pages(weights, kv):
-    program = random_program(weights, kv)
+@pytest.mark.parametrize(("model", "weights", "kv"), MODELS)
+def test_scores_do_not_depend_on_chunks_threads_or_pages(model, weights, kv):
+    program = random_program(weights, kv, model=model)
     one = NativeExecutor(program, threads=1, n_pages=8, max_tokens=128, max_outputs=128)
     two = NativeExecutor(program, threads=2, n_pages=8, max_tokens=128, max_outputs=128)
     expected = logits_of(one, IDS, [100], [0, 1, 2, 3])
@@ -48,9 +50,11 @@ def test_scores_do_not_depend_on_chunks_threads_or_pages(weights, kv):
     two.close()
 
 
-@pytest.mark.parametrize(("weights", "kv"), FORMATS)
-def test_scores_do_not_depend_on_the_crowd(weights, kv):
-    executor = NativeExecutor(random_program(weights, kv), threads=2, n_pages=16, max_tokens=128, max_outputs=64)
+@pytest.mark.parametrize(("model", "weights", "kv"), MODELS)
+def test_scores_do_not_depend_on_the_crowd(model, weights, kv):
+    executor = NativeExecutor(
+        random_program(weights, kv, model=model), threads=2, n_pages=16, max_tokens=128, max_outputs=64
+    )
     alone = logits_of(executor, IDS[:40], [40], [0, 1])
     rng = np.random.default_rng(0)
     mixed = [(0, p, IDS[p]) for p in range(40)] + [(1, p, int(rng.integers(120))) for p in range(50)]
@@ -133,9 +137,9 @@ def test_engine_gives_the_same_bits_whatever_the_schedule(
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize(("weights", "kv"), FORMATS)
-def test_cache_hits_and_preemption_change_no_bit(weights, kv, threads):
-    program = random_program(weights, kv)
+@pytest.mark.parametrize(("model", "weights", "kv"), MODELS)
+def test_cache_hits_and_preemption_change_no_bit(model, weights, kv, threads):
+    program = random_program(weights, kv, model=model)
     requests = [request_of(n, 0.9) for n in (75, 90, 40, 81, 99)]
     together, n_cached, n_preempted = run_together(program, requests, threads=threads, n_pages=5, chunk=24, share=True)
     assert together == run_alone(program, requests)

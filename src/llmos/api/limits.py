@@ -46,10 +46,14 @@ def check_generation(generation: Mapping[str, Any], where: str | Path) -> None:
 
 
 def chosen_context(spec: Spec, wanted: int | None) -> int:
-    """Positions to make room for: `wanted`, or by default the model's own up to 8192. Raises UserError beyond what it can."""
+    """Positions to make room for: `wanted`, or by default the model's own up to 8192. Raises UserError beyond what it can.
+
+    A rope with long factors takes them beyond its original context, which is therefore the most that is chosen unasked.
+    """
     most = chosen_reach(spec)
     if wanted is None:
-        return min(most, _DEFAULT_CONTEXT)
+        originals = (rope.long.original_context for rope, _ in spec.ropes if rope.long is not None)
+        return min(most, _DEFAULT_CONTEXT, *originals)
     if not 1 <= wanted <= most:
         raise UserError(f"context {wanted} is not possible: this model can have 1 to {most} positions")
     return wanted
