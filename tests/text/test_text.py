@@ -59,7 +59,7 @@ def test_chat_templates_render_as_transformers_renders_them(data_dir, name, mini
 def test_a_template_cannot_reach_the_program(mini):
     attack = "{{ messages.__class__.__mro__[1].__subclasses__() }}"
     format = PromptFormat(tokenizer=mini.format.tokenizer, chat_template=attack)
-    with pytest.raises(UserError, match="refuses"):
+    with pytest.raises(UserError, match="is Python's own and barred"):
         render_chat(format, [{"role": "user", "content": "x"}])
 
 

@@ -13,7 +13,7 @@ from llmos.api.limits import check_count
 from llmos.api.model_defaults import unapplied
 from llmos.api.overflow import newest_ids, newest_messages
 from llmos.api.prepare import Prepared, prepare
-from llmos.api.prompts import Messages, Prompt, messages_of, token_ids
+from llmos.api.prompts import Messages, Prompt, messages_of, template_arguments, token_ids
 from llmos.api.sampling import SettingKeywords, Settings, settings_from, takes_settings
 from llmos.core.env import environment
 from llmos.core.errors import UserError
@@ -118,6 +118,8 @@ class Model:
         prompt over the context, "error" or "drop_oldest". ignore_eos goes on past the model's own end. Where temperature,
         top_p, top_k, min_p, repetition_penalty and min_tokens are None, the model's generation_config decides, else 0.8, 0.95,
         0, 0, 1 and 0. logprobs, top_logprobs: see `generate`; priority (smaller runs first) and owner: see `processes`.
+        For conversations, tools: JSON schemas or Python functions that the model may call; template_arguments: variables of its
+        chat template, such as {"enable_thinking": False}, and documents, chat_template (a name), continue_final_message.
 
         Raises UserError for settings and prompts that cannot be used, and for a model that is closed.
         """
@@ -176,6 +178,7 @@ class Model:
     def chat(self, messages: str | Messages, **settings: Unpack[SettingKeywords]) -> str:
         """The assistant's answer to a conversation: messages with role and content, rendered by the model's template.
 
+        What it writes to call one of `tools` is given as it is: how a call looks is the model's own.
         A text is taken as the one message of a user. Settings as for `generate_text`.
         """
         generation = self.generate(messages_of(messages), **settings)
@@ -258,23 +261,31 @@ class Model:
             raise UserError("this model came without a tokenizer: give prompts as ids to generate_tokens")
         return self._tokenizer
 
-    def _ids(self, prompt: Prompt) -> list[int]:
+    def _ids(self, prompt: Prompt, chosen: Settings | None = None) -> list[int]:
+        """Ids of a prompt. chosen: what a conversation's template is given besides, and nothing else can use."""
+        if _is_conversation(prompt):
+            arguments = template_arguments(chosen) if chosen is not None else {}
+            text = render_chat(self._format, messages_of(prompt), **arguments) if self._format else ""
+            return self._need_tokenizer().encode(text, special=False)
+        if chosen is not None and (chosen.tools is not None or chosen.template_arguments):
+            raise UserError(
+                "tools and template_arguments belong to conversations: give a list of messages, or use chat"
+            )
         if isinstance(prompt, str):
             return self._need_tokenizer().encode(prompt)
-        if _is_conversation(prompt):
-            text = render_chat(self._format, messages_of(prompt)) if self._format else ""
-            return self._need_tokenizer().encode(text, special=False)
         return token_ids(prompt, self._prepared.spec.vocab)
 
     def _prompt_ids(self, prompt: Prompt, chosen: Settings) -> tuple[list[int], int]:
         """Ids, and how many were dropped by the policy that the caller named."""
-        ids, context = self._ids(prompt), self._executor.context
+        ids, context = self._ids(prompt, chosen), self._executor.context
         if chosen.overflow == "error":
             self._check_fits(ids, can_be_cut=not _is_conversation(prompt) or len(prompt) > 1)
             return ids, 0
         answer = max(1, min(chosen.max_tokens, context // 2))  # the room that stays free for it
         if _is_conversation(prompt):
-            kept = newest_messages(messages_of(prompt), self._ids, context - answer, context)
+            kept = newest_messages(
+                messages_of(prompt), lambda messages: self._ids(messages, chosen), context - answer, context
+            )
         else:
             kept = newest_ids(ids, context - answer, self._format.bos_id if self._format else None)
         return kept, len(ids) - len(kept)

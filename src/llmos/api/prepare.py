@@ -21,7 +21,7 @@ from llmos.models import Spec, parameter_count, spec_from_config
 from llmos.native import include_dir, sources_hash
 from llmos.plan import Sizes
 from llmos.runtime import Program, native_packer
-from llmos.text import PromptFormat, Tokenizer, tokenizer_files
+from llmos.text import PromptFormat, Tokenizer, check_templates, tokenizer_files
 from llmos.weights import Llama2cFile, Parameters
 from llmos.weights.peft import AdaptedParameters
 
@@ -328,6 +328,7 @@ def open_tokenizer(source: Source) -> Tokenizer | None:
         return None
     tokenizer = Tokenizer(source.prompt_format, f"{source.resolved.path}: tokenizer")
     tokenizer.check_vocab(source.spec.vocab)
+    check_templates(source.prompt_format, str(source.resolved.path))
     if source.bundle is not None:
         tokenizer.verify_golden(source.bundle.document("golden"), f"{source.resolved.path}: golden.json")
     return tokenizer

@@ -6,9 +6,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from llmos.api.sampling import Settings
 from llmos.core.errors import UserError
 
-__all__ = ["Messages", "Prompt", "messages_of", "token_ids"]
+__all__ = ["Messages", "Prompt", "messages_of", "template_arguments", "token_ids"]
 
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
 Prompt: TypeAlias = str | Sequence[int] | np.ndarray | Messages
@@ -17,9 +18,10 @@ _FORMS = "a prompt is text, a list of token ids, or a list of chat messages"
 
 
 def messages_of(given: Any) -> Messages:
-    """Chat messages whose contents are text; a text alone is one message of the user. Raises UserError for anything else.
+    """Chat messages whose contents are text or text parts; a text alone is one message of the user.
 
-    Parts as in OpenAI's API, {"type": "text", "text": ...}, are joined by line ends. No content may stand beside tool calls.
+    Parts as in OpenAI's API, {"type": "text", "text": ...}, stay for the template, see `text.render_chat`. No content may stand
+    beside tool calls. Raises UserError for anything else.
     """
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
@@ -36,14 +38,15 @@ def messages_of(given: Any) -> Messages:
             raise UserError(
                 f"message {i} must have a role and a content, like {{'role': 'user', 'content': 'Hello'}}; it is {message!r}"
             )
-    return [_with_text(message, i) for i, message in enumerate(given)]
+        _check_content(message, i)
+    return given
 
 
-def _with_text(message: Mapping[str, Any], i: int) -> Mapping[str, Any]:
-    """The message with its parts joined, where it has parts."""
+def _check_content(message: Mapping[str, Any], i: int) -> None:
+    """Raise UserError for a content that is neither text nor a list of text parts, nor absent beside tool calls."""
     content = message.get("content")
     if "content" not in message or isinstance(content, str) or (content is None and message.get("tool_calls")):
-        return message
+        return
     if not isinstance(content, Sequence) or isinstance(content, (bytes, bytearray)):
         raise UserError(f"the content of message {i} must be text, not {_named(content)}")
     for part in content:
@@ -51,7 +54,15 @@ def _with_text(message: Mapping[str, Any], i: int) -> Mapping[str, Any]:
             kind = part.get("type") if isinstance(part, Mapping) else None
             what = f"a part of type {kind!r}" if isinstance(kind, str) and kind != "text" else _shortened(part)
             raise UserError(f"message {i} holds {what}: only parts {{'type': 'text', 'text': ...}} are understood")
-    return {**message, "content": "\n".join(part["text"] for part in content)}
+
+
+def template_arguments(chosen: Settings) -> dict[str, Any]:
+    """What `text.render_chat` takes besides the messages. Raises UserError for a name that is its own."""
+    given = dict(chosen.template_arguments)
+    for name in ("format", "messages", "tools"):
+        if name in given:
+            raise UserError(f"template_arguments cannot hold {name!r}, which has a place of its own")
+    return given | ({"tools": chosen.tools} if chosen.tools is not None else {})
 
 
 def token_ids(given: Any, vocab: int) -> list[int]:

@@ -48,11 +48,16 @@ class SettingKeywords(TypedDict, total=False):
     ignore_eos: bool | None
     priority: int | None
     owner: str | None
+    tools: Sequence[Any] | None
+    template_arguments: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """See `Model.generate_text`. logit_bias: added to the scores of ids; top_logprobs: alternatives kept per token."""
+    """See `Model.generate_text`. logit_bias: added to the scores of ids; top_logprobs: alternatives kept per token.
+
+    tools and template_arguments are for the chat template, and only a conversation has one.
+    """
 
     max_tokens: int = 128
     min_tokens: int = 0
@@ -72,6 +77,8 @@ class Settings:
     ignore_eos: bool = False
     priority: int = 0
     owner: str = ""
+    tools: Sequence[Any] | None = None
+    template_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -102,6 +109,12 @@ class Settings:
             value = getattr(self, name)
             _require(isinstance(value, bool), f"{name} must be True or False, not {value!r}")
         _require(isinstance(self.owner, str), f"owner must be text, not {self.owner!r}")
+        listed = self.tools is None or (isinstance(self.tools, Sequence) and not isinstance(self.tools, (str, bytes)))
+        _require(listed, f"tools must be a list of functions or JSON schemas, not {_shown(self.tools)}")
+        named = isinstance(self.template_arguments, Mapping) and all(
+            isinstance(key, str) for key in self.template_arguments
+        )
+        _require(named, f"template_arguments must be a dict of names to values, not {_shown(self.template_arguments)}")
 
     def sampling(self, seed: int) -> SamplingParameters:
         """What the executor is told."""

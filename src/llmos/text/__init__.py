@@ -1,10 +1,10 @@
 """Text and tokens: tokenizers, the prompt format, chat templates, incremental decoding, stop strings."""
 
-from llmos.text.chat import render_chat
+from llmos.text.chat import check_templates, render_chat
 from llmos.text.decoder import Decoder
 from llmos.text.prompt_format import PromptFormat
 from llmos.text.stops import StopMatcher
 from llmos.text.tokenizer import Tokenizer
 from llmos.text.tokenizer_folder import tokenizer_files
 
-__all__ = ["Decoder", "PromptFormat", "StopMatcher", "Tokenizer", "render_chat", "tokenizer_files"]
+__all__ = ["Decoder", "PromptFormat", "StopMatcher", "Tokenizer", "check_templates", "render_chat", "tokenizer_files"]
