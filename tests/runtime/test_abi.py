@@ -13,7 +13,12 @@ from llmos.native import include_dir
 from llmos.runtime import abi
 
 HEADER = include_dir() / "llmos" / "step.h"
-PAIRS = (("LlmosModel", abi.Model), ("LlmosStep", abi.Step), ("LlmosSampling", abi.Sampling))
+PAIRS = (
+    ("LlmosModel", abi.Model),
+    ("LlmosStep", abi.Step),
+    ("LlmosSampling", abi.Sampling),
+    ("LlmosSources", abi.Sources),
+)
 
 
 @pytest.mark.toolchain

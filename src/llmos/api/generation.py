@@ -23,7 +23,9 @@ class Generation:
         self._started_s = time.perf_counter()
         self._first_s: float | None = None
         self._ended_s: float | None = None
-        self._decoder = Decoder(tokenizer, list(request.ids))
+        self._decoder = Decoder(
+            tokenizer, [] if request.source else list(request.ids)
+        )  # an answer is a text of its own
         self._pieces: list[str] = []
         self._n_taken = 0
         self._stopped = self._given = False
@@ -94,7 +96,7 @@ class Generation:
 
     @property
     def prompt_tokens(self) -> int:
-        return len(self._request.ids)
+        return len(self._request.source or self._request.ids)
 
     @property
     def logprobs(self) -> list[float]:

@@ -5,7 +5,7 @@ import secrets
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard, Unpack
+from typing import Any, NotRequired, TypedDict, TypeGuard, Unpack
 
 from llmos.api.adapters import Adapters, adapter_list
 from llmos.api.generation import Generation
@@ -79,6 +79,13 @@ class _Plan:
     request: Request
     stop: list[str]
     dropped_tokens: int
+
+
+class _Read(TypedDict):
+    """The part of a request that a prompt becomes."""
+
+    ids: tuple[int, ...]
+    source: NotRequired[tuple[int, ...]]
 
 
 class Model:
@@ -185,17 +192,28 @@ class Model:
         _tell_dropped(generation.dropped_tokens)
         return generation.text
 
-    def score(self, prompt: Prompt) -> list[float | None]:
-        """Log-probability (natural) of each token given those before it; None for the first."""
+    def score(self, prompt: Prompt, *, source: Prompt | None = None) -> list[float | None]:
+        """Log-probability (natural) of each token given those before it; None for the first.
+
+        source: for a model with an encoder, what it reads; the prompt then is the answer, and its first token has a score too.
+        Raises UserError where a model with an encoder gets no source, or one without gets one.
+        """
         self._check_open()
         ids = self._ids(prompt)
         self._check_fits(ids, can_be_cut=False)
-        sequence = self._engine.submit(Request(ids=tuple(ids), score=True))
+        read: _Read = {"ids": tuple(ids)}
+        start = self._prepared.spec.start_id
+        if (source is None) != (start is None):
+            wanted = "has an encoder: give the source too, score(answer, source=...)"
+            raise UserError(f"{self.name} {wanted if source is None else 'has no encoder, which would read a source'}")
+        if source is not None and start is not None:
+            read = {"ids": (start, *ids), "source": tuple(self._ids(source))}
+        sequence = self._engine.submit(Request(**read, score=True))
         try:
             self._engine.wait(sequence)
         finally:
             self._engine.cancel(sequence)
-        return sequence.scores
+        return sequence.scores if source is None else sequence.scores[1:]
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
         """Ids of a text. special: with the beginning-of-text token where the model wants one."""
@@ -240,7 +258,7 @@ class Model:
         if not ids:
             raise UserError("the prompt is empty and the model has no beginning-of-text token: give at least one token")
         request = Request(
-            ids=tuple(ids),
+            **self._read_and_begun(ids),
             max_tokens=chosen.max_tokens,
             min_tokens=chosen.min_tokens,
             sampling=chosen.sampling(secrets.randbits(63) if chosen.seed is None else chosen.seed),
@@ -251,6 +269,11 @@ class Model:
             owner=chosen.owner,
         )
         return _Plan(request=request, stop=chosen.stop, dropped_tokens=dropped)
+
+    def _read_and_begun(self, ids: list[int]) -> "_Read":
+        """A prompt as a request takes it: what the encoder reads, where there is one, and what the continuation begins with."""
+        start = self._prepared.spec.start_id
+        return _Read(ids=tuple(ids)) if start is None else _Read(source=tuple(ids), ids=(start,))
 
     def _check_open(self) -> None:
         if self._closed:

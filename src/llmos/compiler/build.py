@@ -1,8 +1,9 @@
 """From a spec to the planned graph: trace, then every pass of the pipeline, checked after each."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from llmos.compiler.formats import FORMATS, KV_FORMATS
 from llmos.compiler.graph import Graph, check, text
@@ -33,18 +34,21 @@ class Options:
 
 def build_graph(spec: Spec, options: Options, *, dump: Path | None = None) -> Graph:
     """The planned graph of a spec. dump: folder that receives the graph as text after the trace and after each pass."""
-    if spec.encoder is not None:
-        raise UserError(f"{spec.family}: models with an encoder and a decoder are not compiled yet")
     graph = trace(spec)
-    facts = {**graph.facts, "weights": options.weights, "kv": options.kv, "ropes": len(spec.ropes)}
+    facts: dict[str, Any] = {"weights": options.weights, "kv": options.kv, "ropes": len(spec.ropes)}
     if options.tables not in (None, options.weights):
         facts["tables"] = options.tables
-    graph = replace(graph, facts=facts)
-    _dump(graph, dump, 0, "trace")
+    encoder = None if graph.encoder is None else _run_passes(graph.encoder, facts, dump, "encoder-")
+    return _run_passes(replace(graph, encoder=encoder), facts, dump, "")
+
+
+def _run_passes(graph: Graph, facts: Mapping[str, Any], dump: Path | None, name: str) -> Graph:
+    graph = replace(graph, facts={**graph.facts, **facts})
+    _dump(graph, dump, 0, f"{name}trace")
     for i, run in enumerate(PIPELINE, start=1):
         graph = run(graph)
         check(graph)
-        _dump(graph, dump, i, run.__name__)
+        _dump(graph, dump, i, name + run.__name__)
     return graph
 
 

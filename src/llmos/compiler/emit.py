@@ -4,12 +4,14 @@ Every thread of the team runs the whole step; each kernel divides its own work. 
 never from a model file, so the same graph gives the same bytes and nothing of a stranger's bundle reaches the source.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping
 
 from llmos.compiler.formats import ACTIVATIONS
 from llmos.compiler.graph import Block, Graph, Node, graph_hash
-from llmos.compiler.layout import layout
+from llmos.compiler.layout import Section, layout
 from llmos.compiler.passes.plan_memory import expert_scratch, row_bytes
+from llmos.models import RelativeBias, buckets
 from llmos.weights import packed_bytes
 
 __all__ = ["emit", "kernel_names"]
@@ -46,6 +48,13 @@ def emit(graph: Graph) -> str:
     parts = [_head(graph), _constants(graph)]
     for name, block in graph.blocks():
         parts.append(_Function(graph, name, block).text())
+    if graph.encoder is not None:
+        parts += [
+            _Function(graph.encoder, name, block, "Encoder").text()
+            for name, block in graph.encoder.blocks()
+            if name != "epilogue"  # nobody asks for rows of an encoded source
+        ]
+        parts.append(_encode(graph.encoder))
     parts.append(_step(graph))
     return "\n".join(parts)
 
@@ -64,45 +73,72 @@ using namespace llmos;
 def _constants(graph: Graph) -> str:
     sections = {section.name: section for section in layout(graph)}
     end = max(section.offset + section.n_bytes for section in sections.values())
+    graphs = [("", graph)] + ([("Encoder", graph.encoder)] if graph.encoder else [])
     lines = [
         f"static constexpr int kVocab = {graph.facts['vocab']};",
         f"static constexpr uint64_t kWeightsBytes = {-(-end // 64) * 64};",
-        f"static constexpr uint64_t kTokenBytes = {graph.buffers['token_bytes']};",
-        f"static constexpr uint64_t kOutputBytes = {graph.buffers['output_bytes']};",
-        _kv_offsets(graph),
+        f"static constexpr uint64_t kTokenBytes = {max(g.buffers['token_bytes'] for _, g in graphs)};",
+        f"static constexpr uint64_t kOutputBytes = {max(g.buffers['output_bytes'] for _, g in graphs)};",
+        *(line for title, g in graphs for line in _kind_constants(title, g)),
+        *_page_constants(graph),
+        *(line for title, g in graphs for line in _parameter_offsets(title, g, sections)),
     ]
-    for index, block in enumerate(graph.kinds):
-        names = list(block.shapes)
-        rows = [
-            "  {" + ", ".join(str(sections[f"layer.{i}.{name}"].offset) for name in names) + "},"
-            for i, kind in enumerate(graph.layers)
-            if kind == index
-        ]
-        comment = f"// offsets of the parameters of layers of kind {index}: {', '.join(names)}"
-        lines += [comment, f"static const uint64_t kParams{index}[][{len(names)}] = {{", *rows, "};"]
-    for name, block in (("prologue", graph.prologue), ("epilogue", graph.epilogue)):
-        values = ", ".join(str(sections[parameter].offset) for parameter in block.shapes) or "0"
-        lines += [f"// {name}: {', '.join(block.shapes)}", f"static const uint64_t kParams_{name}[] = {{{values}}};"]
     return "\n".join(lines) + "\n"
 
 
-def _kv_offsets(graph: Graph) -> str:
-    lines = []
+def _parameter_offsets(title: str, graph: Graph, sections: Mapping[str, Section]) -> Iterator[str]:
+    """Where the parameters of each layer lie, and those of the blocks around the layers."""
     for index, block in enumerate(graph.kinds):
-        attend = next(node for node in block.nodes if node.op == "append_attend")
-        a = attend.attrs
-        bytes_of = f"KvLayerBytes<{a['kv_heads']}, {a['head_dim']}, {_KV[graph.facts['kv']]}>()"
-        lines.append(f"static constexpr uint64_t kKvBytes{index} = {bytes_of};")
-    total = " + ".join(f"{graph.layers.count(i)} * kKvBytes{i}" for i in range(len(graph.kinds)))
-    lines.append(f"static constexpr uint64_t kPageBytes = {total};")
-    return "\n".join(lines)
+        names = list(block.shapes)
+        yield f"// offsets of the parameters of layers of kind {index}: {', '.join(names)}"
+        yield f"static const uint64_t k{title}Params{index}[][{len(names)}] = {{"
+        for prefix, kind in zip(graph.prefixes, graph.layers, strict=True):
+            if kind == index:
+                yield "  {" + ", ".join(str(sections[prefix + name].offset) for name in names) + "},"
+        yield "};"
+    around = [("prologue", graph.prologue), ("epilogue", graph.epilogue)]
+    for name, block in around[:1] if title else around:
+        values = ", ".join(str(sections[parameter].offset) for parameter in block.shapes) or "0"
+        yield f"// {name}: {', '.join(block.shapes)}"
+        yield f"static const uint64_t k{title}Params_{name}[] = {{{values}}};"
+
+
+def _kind_constants(title: str, graph: Graph) -> Iterator[str]:
+    """Bytes in a page of the keys and values of a layer: its own, and those that it has of a source; buckets of distances."""
+    for index, block in enumerate(graph.kinds):
+        for constant, ops in (("Kv", ("append_attend",)), ("Cross", ("cross_attend", "append_cross"))):
+            attrs = next((node.attrs for node in block.nodes if node.op in ops), None)
+            size = f"KvLayerBytes<{attrs['kv_heads']}, {attrs['head_dim']}, {_KV[graph.facts['kv']]}>()" if attrs else 0
+            yield f"static constexpr uint64_t k{title}{constant}Bytes{index} = {size};"
+        relative = next((node.attrs["relative"] for node in block.nodes if node.attrs.get("relative")), None)
+        if relative:
+            causal = next(node.attrs["causal"] for node in block.nodes if node.op == "append_attend")
+            values = ", ".join(map(str, buckets(RelativeBias(**relative), causal)))
+            yield f"static const uint8_t k{title}Buckets{index}[] = {{{values}}};"
+
+
+def _page_constants(graph: Graph) -> Iterator[str]:
+    """A page holds positions of a sequence; or of a source: the layer of the encoder at work, then what the decoder attends to."""
+
+    def total(title: str, graph: Graph, constant: str) -> str:
+        return " + ".join(f"{graph.layers.count(i)} * k{title}{constant}Bytes{i}" for i in range(len(graph.kinds)))
+
+    yield f"static constexpr uint64_t kSequencePageBytes = {total('', graph, 'Kv')};"
+    if graph.encoder is None:
+        yield "static constexpr uint64_t kSourceBytes = 0;"
+        yield "static constexpr uint64_t kPageBytes = kSequencePageBytes;"
+        return
+    largest = ", ".join(f"kEncoderKvBytes{i}" for i in range(len(graph.encoder.kinds)))
+    yield f"static constexpr uint64_t kSourceBytes = Largest({{{largest}}});"
+    crosses = total("Encoder", graph.encoder, "Cross")
+    yield f"static constexpr uint64_t kPageBytes = Largest({{kSequencePageBytes, kSourceBytes + {crosses}}});"
 
 
 class _Function:
     """One block as a C++ function."""
 
-    def __init__(self, graph: Graph, name: str, block: Block):
-        self.graph, self.name, self.block = graph, name, block
+    def __init__(self, graph: Graph, name: str, block: Block, title: str = ""):
+        self.graph, self.name, self.block, self.title = graph, name, block, title
         self.places = graph.buffers["places"][name]
         self.params = list(block.shapes)
         self.nodes = {node.out: node for node in block.nodes}
@@ -112,8 +148,8 @@ class _Function:
             self.name, "Layer" + self.name.removeprefix("kind")
         )
         body = "\n".join("  " + line for node in self.block.nodes for line in self.statement(node))
-        signature = f"static void {title}(Team& team, const Call& c, const uint64_t* o, uint64_t kv)"
-        unused = "  (void)kv;\n"
+        signature = f"static void {self.title}{title}(Team& team, const Call& c, const uint64_t* o, uint64_t kv, uint64_t cross)"
+        unused = "  (void)o, (void)kv, (void)cross;\n"
         return f"{signature} {{\n{unused}{body}\n}}\n"
 
     def statement(self, node: Node) -> list[str]:
@@ -224,13 +260,34 @@ class _Function:
         turned = "0, 0" if a["rope"] is None else f"{a['rotated']}, {a['table']}"
         rows = f"{self.buffer(source)}, {self.stride(source)}"
         out = f"{self.buffer(n.out)}, {self.stride(n.out)}"
-        scores = f"Scores{{{a['scale']!r}f, {float(a['softcap'] or 0)!r}f, {min(a['window'] or 0, 2**31 - 1)}}}"
+        scores = self._scores(n)
         calls = [
             *self._head_norms(n),
             f"RopeAppend<{shape}, {turned}>(team, {rows}, c, kPageBytes, kv);",
             f"Attention<{shape}, {_flag(a['causal'])}>(team, {rows}, c, kPageBytes, kv, {scores}, {out});",
         ]
         return "\n  ".join(calls)
+
+    def _scores(self, n: Node) -> str:
+        a = n.attrs
+        cap, window, relative = float(a["softcap"] or 0), min(a.get("window") or 0, 2**31 - 1), a.get("relative")
+        biases = ""
+        if relative:
+            table = f"k{self.title}Buckets{self.name.removeprefix('kind')}"
+            biases = f", {self.vector(n, len(n.params) - 1)}, {table}, {relative['max_distance']}, {a['heads']}"
+        return f"Scores{{{a['scale']!r}f, {cap!r}f, {window}{biases}}}"
+
+    def _append_cross(self, n: Node) -> str:
+        a, source = n.attrs, n.inputs[0]
+        assert self.places[n.out] == self.places.get(n.inputs[1], 0), "what is given back stays where it is"
+        shape = f"{a['kv_heads']}, {a['head_dim']}, {_KV[self.graph.facts['kv']]}"
+        return f"AppendCross<{shape}>(team, {self.buffer(source)}, {self.stride(source)}, c, kPageBytes, cross);"
+
+    def _cross_attend(self, n: Node) -> str:
+        a, source = n.attrs, n.inputs[0]
+        shape = f"{a['heads']}, {a['kv_heads']}, {a['head_dim']}, {_KV[self.graph.facts['kv']]}"
+        rows, out = (f"{self.buffer(value)}, {self.stride(value)}" for value in (source, n.out))
+        return f"CrossAttention<{shape}>(team, {rows}, c, kPageBytes, cross, {self._scores(n)}, {out});"
 
     def _head_norms(self, n: Node) -> Iterator[str]:
         """The norms of queries and keys, in place, where the model has them."""
@@ -340,30 +397,51 @@ def _flag(value: bool) -> str:
     return str(value).lower()
 
 
-def _step(graph: Graph) -> str:
-    calls, kv = [], []
+def _runs(title: str, graph: Graph) -> Iterator[str]:
+    """The calls of all layers: neighbours of one kind become a loop. An encoder's layers use one place in the page in turn."""
     seen = [0] * len(graph.kinds)
-    runs: list[list[int]] = []  # [kind, first index within the kind, count]: neighbours of one kind become a loop
-    for kind in graph.layers:
-        if runs and runs[-1][0] == kind:
-            runs[-1][2] += 1
-        else:
-            runs.append([kind, seen[kind], 1])
-        seen[kind] += 1
-    for kind, first, count in runs:
-        kv.append(f"kv += {count} * kKvBytes{kind};")
-        calls.append(
-            f"  for (int i = 0; i < {count}; ++i) Layer{kind}(team, c, kParams{kind}[{first} + i], kv + i * kKvBytes{kind});"
+    for kind, group in itertools.groupby(graph.layers):
+        count = len(list(group))
+        offsets = {"cross": f"k{title}CrossBytes{kind}"} | ({} if title else {"kv": f"kKvBytes{kind}"})
+        kv, cross = (f"{name} + i * {offsets[name]}" if name in offsets else name for name in ("kv", "cross"))
+        yield (
+            f"  for (int i = 0; i < {count}; ++i) {title}Layer{kind}(team, c, k{title}Params{kind}[{seen[kind]} + i], {kv}, {cross});"
         )
-        calls.append(f"  {kv[-1]}")
-    body = "\n".join(calls)
+        yield "  " + " ".join(f"{name} += {count} * {size};" for name, size in offsets.items())
+        seen[kind] += count
+
+
+def _encode(encoder: Graph) -> str:
+    body = "\n".join(_runs("Encoder", encoder))
+    return f"""\
+static void Encode(Team& team, const Call& c) {{
+  uint64_t kv = 0, cross = kSourceBytes;
+  EncoderPrologue(team, c, kEncoderParams_prologue, 0, 0);
+{body}
+}}
+
+LLMOS_EXPORT int32_t llmos_encode(const LlmosModel* model, const LlmosStep* step) {{
+  int32_t status = CheckStep(model, step, kVocab);
+  if (status == LLMOS_OK) status = CheckSources(*model, *step, false);
+  if (status == LLMOS_OK) status = CheckWhole(*step);
+  if (status != LLMOS_OK) return status;
+  if (step->n_tokens == 0) return LLMOS_OK;
+  const Call call(*model, *step, kTokenBytes, kOutputBytes);
+  RunStep(*model, call, Encode);
+  return LLMOS_OK;
+}}
+"""
+
+
+def _step(graph: Graph) -> str:
+    body = "\n".join(_runs("", graph))
     return f"""\
 static void Forward(Team& team, const Call& c) {{
-  uint64_t kv = 0;
-  Prologue(team, c, kParams_prologue, 0);
+  uint64_t kv = 0, cross = kSourceBytes;
+  Prologue(team, c, kParams_prologue, 0, 0);
 {body}
   if (c.n_outputs > 0) {{
-    Epilogue(team, c, kParams_epilogue, 0);
+    Epilogue(team, c, kParams_epilogue, 0, 0);
 {_outputs(graph)}  }}
 }}
 
@@ -375,6 +453,7 @@ LLMOS_EXPORT uint64_t llmos_workspace_bytes(int32_t max_tokens, int32_t max_outp
 }}
 LLMOS_EXPORT int32_t llmos_step(const LlmosModel* model, const LlmosStep* step) {{
   int32_t status = CheckStep(model, step, kVocab);
+  if (status == LLMOS_OK) status = CheckSources(*model, *step, {_flag(graph.encoder is not None)});
 {_checks(graph)}  if (status != LLMOS_OK) return status;
   if (step->n_tokens == 0) return LLMOS_OK;
   const Call call(*model, *step, kTokenBytes, kOutputBytes);

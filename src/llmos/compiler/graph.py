@@ -2,7 +2,7 @@
 
 Rows are symbolic: `T` tokens of the step or `O` output rows; widths are numbers. A value is named `%n` inside its block; a
 block reads `%x` and gives `%n` of its last node. Parameters are named as in `models.shapes`, inside a layer block without
-the `layer.{i}.`. Since equal layers share a block, compile time does not grow with depth.
+the layer's prefix (`layer.{i}.`). Since equal layers share a block, compile time does not grow with depth.
 """
 
 import hashlib
@@ -33,6 +33,9 @@ OPS = {
         1,
         "norms of heads, rope, store keys and values, attend: of rows that hold q, k and v side by side",
     ),
+    "remember": (3, "stores keys and values (first two) that a decoder layer will attend to; gives the third back"),
+    "append_cross": (2, "the same, of rows that hold k and v side by side; gives the second back"),
+    "cross_attend": (1, "attention of q over what the encoder stored for the sequence's source"),
     "experts": (2, "gated MLPs of the experts that the second operand's scores choose, weighted and summed"),
     "quantize": (1, "rows in the activation format of a weight format"),
     "select_outputs": (1, "the rows whose scores are wanted"),
@@ -70,14 +73,20 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """prologue, then `kinds[k]` for each k in `layers`, then epilogue. facts: vocabulary, width, formats, rope tables."""
+    """prologue, then `kinds[k]` for each k in `layers`, then epilogue. facts: vocabulary, width, formats, rope tables.
+
+    prefixes: what stands before the parameters' names of each layer. encoder: the graph that reads a source; its last layers
+    store what those of this one attend to.
+    """
 
     prologue: Block
     kinds: tuple[Block, ...]
     layers: tuple[int, ...]
     epilogue: Block
     facts: Mapping[str, Any]
+    prefixes: tuple[str, ...]
     buffers: Mapping[str, Any] = field(default_factory=dict)  # filled by plan_memory
+    encoder: "Graph | None" = None
 
     def blocks(self) -> Iterator[tuple[str, Block]]:
         """The blocks with their names."""
@@ -98,6 +107,7 @@ class Graph:
 
 def check(graph: Graph) -> None:
     """Assert the invariants that every pass must keep."""
+    assert len(graph.layers) == len(graph.prefixes), "every layer has a prefix"
     assert set(graph.layers) == set(range(len(graph.kinds))), f"layers {graph.layers} do not use all kinds"
     for name, block in graph.blocks():
         widths: dict[str, int] = {} if name == "prologue" else {"%x": graph.facts["width"]}
@@ -146,4 +156,5 @@ def text(graph: Graph) -> str:
             operands = ", ".join([*n.inputs, *n.params])
             attrs = " ".join(f"{k}={json.dumps(v)}" for k, v in sorted(n.attrs.items()))
             lines.append(f"  {n.out}: {n.dtype}[{n.rows}, {n.width}] = {n.op}({operands}) {attrs}".rstrip())
-    return "\n".join(lines) + "\n"
+    of_encoder = "" if graph.encoder is None else "\n# encoder\n" + text(graph.encoder)
+    return "\n".join(lines) + "\n" + of_encoder

@@ -21,10 +21,23 @@ def kv_page_bytes(kv_heads: int, head_dim: int, format: str) -> int:
 
 
 def page_bytes(graph: Graph) -> int:
-    """Bytes of a page in all layers of a planned graph: `llmos_page_bytes` of its code."""
-    attends = [next(node.attrs for node in kind.nodes if node.op == "append_attend") for kind in graph.kinds]
-    kinds = [kv_page_bytes(a["kv_heads"], a["head_dim"], graph.facts["kv"]) for a in attends]
-    return sum(kinds[kind] for kind in graph.layers)
+    """Bytes of a page in all layers of a planned graph: `llmos_page_bytes` of its code.
+
+    With an encoder, a page may hold positions of a source instead: its layers use one place in turn, and what every layer of the
+    decoder attends to comes behind.
+    """
+    of_sequence = sum(_layer_bytes(graph, "append_attend"))
+    if graph.encoder is None:
+        return of_sequence
+    of_source = max(_layer_bytes(graph.encoder, "append_attend")) + sum(_layer_bytes(graph.encoder, "append_cross"))
+    return max(of_sequence, of_source)
+
+
+def _layer_bytes(graph: Graph, op: str) -> list[int]:
+    """Bytes that each layer stores by an operation."""
+    attrs = [next((node.attrs for node in kind.nodes if node.op == op), None) for kind in graph.kinds]
+    kinds = [kv_page_bytes(a["kv_heads"], a["head_dim"], graph.facts["kv"]) if a else 0 for a in attrs]
+    return [kinds[kind] for kind in graph.layers]
 
 
 def _rounded(n: int, unit: int) -> int:

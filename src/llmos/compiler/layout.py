@@ -34,12 +34,14 @@ class Section:
 def layout(graph: Graph) -> list[Section]:
     """The sections in file order. Offsets are multiples of 64; a tied head is the embedding's section."""
     sections: list[Section] = []
+    seen: set[str] = set()
     offset = 0
     for prefix, block, matrices in _instances(graph):
         for name, shape in block.shapes.items():
             full = prefix + name
-            if any(section.name == full for section in sections[:2]):
-                continue  # the tied table, met again in the epilogue
+            if full in seen:
+                continue  # the embedding table, met again as a tied head or by the encoder
+            seen.add(full)
             format = matrices if _is_matrix(block, name) else "plain"
             parts = tuple(prefix + part for part in block.fused.get(name, (name,)))
             n_bytes = _section_bytes(shape, format)
@@ -60,9 +62,11 @@ def _instances(graph: Graph) -> Iterator[tuple[str, Block, str]]:
     weights = graph.facts["weights"]
     tables = graph.facts.get("tables", weights)
     yield "", graph.prologue, tables
-    for i, kind in enumerate(graph.layers):
-        yield f"layer.{i}.", graph.kinds[kind], weights
+    for prefix, kind in zip(graph.prefixes, graph.layers, strict=True):
+        yield prefix, graph.kinds[kind], weights
     yield "", graph.epilogue, tables
+    if graph.encoder is not None:
+        yield from _instances(graph.encoder)
 
 
 def _is_matrix(block: Block, name: str) -> bool:

@@ -1,10 +1,11 @@
 """Records the forward pass of a spec as a graph: `models.forward` runs once with operations that write nodes."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from llmos.compiler.graph import Block, Graph, Node, check
-from llmos.models import Spec, forward, shapes
+from llmos.models import Layer, Spec, encode, forward, remember, shapes
 
 __all__ = ["trace"]
 
@@ -30,6 +31,7 @@ class _Recorder:
         self.spec, self.shapes = spec, shapes(spec)
         self.prologue: list[Node] = []
         self.layers: list[list[Node]] = []
+        self.prefixes: list[str] = []
         self.epilogue: list[Node] = []
         self.open, self.prefix = self.prologue, ""
         self.fused: dict[str, dict[str, tuple[str, ...]]] = {}  # prefix -> parameter made of others -> those
@@ -37,6 +39,7 @@ class _Recorder:
     def layer(self, prefix, block, x):
         self.open, self.prefix = [], prefix
         self.layers.append(self.open)
+        self.prefixes.append(prefix)
         out = block(_Value("%x", x.rows, x.width))
         self.open, self.prefix = self.epilogue, ""
         return _Value("%x", out.rows, out.width)
@@ -89,7 +92,17 @@ class _Recorder:
     def attention(self, q, k, v, positions, a, biases):
         attrs = {"heads": a.heads, "kv_heads": a.kv_heads, "head_dim": a.head_dim, "scale": a.score_scale}
         attrs |= {"window": a.window, "softcap": a.softcap, "causal": a.causal}
-        return self._node("attention", (q, k, v), q.rows, q.width, heads=q.heads, attrs=attrs)
+        attrs["relative"] = asdict(a.relative) if a.relative else None
+        params = (biases,) if a.relative else ()
+        return self._node("attention", (q, k, v), q.rows, q.width, params, heads=q.heads, attrs=attrs)
+
+    def remember(self, memory, x):
+        attrs = {"kv_heads": memory[0].heads, "head_dim": memory[0].width // memory[0].heads}
+        return self._node("remember", (*memory, x), x.rows, x.width, attrs=attrs)
+
+    def cross_attention(self, q, memory, a):
+        attrs = {"heads": a.heads, "kv_heads": a.kv_heads, "head_dim": a.head_dim, "scale": a.score_scale}
+        return self._node("cross_attend", (q,), q.rows, q.width, heads=q.heads, attrs=attrs | {"softcap": a.softcap})
 
     def experts(self, x, scores, gates, ups, downs, m):
         gate_up = tuple(name for pair in zip(gates, ups, strict=True) for name in pair)
@@ -129,11 +142,34 @@ class _Recorder:
 def trace(spec: Spec) -> Graph:
     """The graph of a spec's forward pass, before any pass."""
     recorder = _Recorder(spec)
-    forward(recorder, spec, _Parameters(), "tokens", "positions")
+    stored = None if spec.encoder is None else [None] * len(spec.layers)  # cross-attention finds it in pages
+    forward(recorder, spec, _Parameters(), "tokens", "positions", stored)
+    graph = _graph(recorder)
+    return graph if spec.encoder is None else replace(graph, encoder=_trace_encoder(spec))
+
+
+def _trace_encoder(spec: Spec) -> Graph:
+    """The graph that reads a source: the encoder, then a layer for each of the decoder that stores its keys and values."""
+    recorder, w = _Recorder(spec), _Parameters()
+    x_SD = encode(recorder, spec, w, "tokens", "positions")
+    for i, layer in enumerate(spec.layers):
+        prefix = f"layer.{i}."
+        x_SD = recorder.layer(prefix, partial(_store, recorder, layer, w, prefix), x_SD)
+    recorder.select_outputs(x_SD)
+    return _graph(recorder)
+
+
+def _store(recorder: _Recorder, layer: Layer, w: _Parameters, prefix: str, x_SD: _Value) -> _Value:
+    assert layer.cross is not None, "every layer of a decoder with an encoder has cross-attention"
+    return recorder.remember(remember(recorder, layer.cross, w, prefix, x_SD), x_SD)
+
+
+def _graph(recorder: _Recorder) -> Graph:
+    spec, prefixes = recorder.spec, recorder.prefixes
     kinds: dict[str, Block] = {}
     layers = []
-    for i, nodes in enumerate(recorder.layers):
-        block = _block(nodes, recorder.shapes, f"layer.{i}.", recorder.fused.get(f"layer.{i}."))
+    for prefix, nodes in zip(prefixes, recorder.layers, strict=True):
+        block = _block(nodes, recorder.shapes, prefix, recorder.fused.get(prefix))
         key = repr(block)
         kinds.setdefault(key, block)
         layers.append(list(kinds).index(key))
@@ -143,6 +179,7 @@ def trace(spec: Spec) -> Graph:
         layers=tuple(layers),
         epilogue=_block(recorder.epilogue, recorder.shapes, ""),
         facts={"width": spec.width, "vocab": spec.vocab, "tied": spec.tied, "family": spec.family, "head": spec.head},
+        prefixes=tuple(prefixes),
     )
     check(graph)
     return graph

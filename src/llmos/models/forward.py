@@ -65,13 +65,15 @@ def encode(ops: Any, spec: Spec, w: Mapping[str, Any], tokens: Any, positions: A
 def memories(ops: Any, spec: Spec, w: Mapping[str, Any], source_SD: Any) -> list[Any]:
     """For each layer of the decoder the keys and values (S, K, d) of an encoded source."""
     return [
-        remember(ops, layer.cross, _Scope(w, f"layer.{i}."), source_SD)
+        remember(ops, layer.cross, w, f"layer.{i}.", source_SD)
         for i, layer in enumerate(spec.layers)
         if layer.cross is not None
     ]
 
 
-def remember(ops: Any, a: Attention, p: _Scope, source_SD: Any) -> Any:
+def remember(ops: Any, a: Attention, w: Mapping[str, Any], prefix: str, source_SD: Any) -> Any:
+    """Keys and values (S, K, d) of an encoded source for the layer of the decoder whose parameters have a prefix."""
+    p = _Scope(w, prefix)
     k_SKd = ops.split_heads(ops.linear(source_SD, p["cross.k"], p.bias("cross.k", a.qkv_bias)), a.kv_heads)
     v_SKd = ops.split_heads(ops.linear(source_SD, p["cross.v"], p.bias("cross.v", a.qkv_bias)), a.kv_heads)
     return k_SKd, v_SKd

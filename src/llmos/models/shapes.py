@@ -39,12 +39,20 @@ def shapes(spec: Spec) -> Shapes:
 def layer_shapes(layer: Layer, width: int) -> Shapes:
     """The parameters of one layer, without the `layer.{i}.` in front."""
     out: Shapes = {}
-    for name in layer.norm_names:
-        out |= _norm(name, layer.norm, width)
-    out |= _attention("", layer.attention, width)
+    for part, shapes_of_part in _parts(layer, width).items():
+        for name in layer.norm_names:
+            out |= _norm(name, layer.norm, width) if name.endswith(part) else {}
+        out |= shapes_of_part
+    return out
+
+
+def _parts(layer: Layer, width: int) -> dict[str, Shapes]:
+    """The matrices of each part of a layer, by the end of the names of its norms."""
+    parts = {"1": _attention("", layer.attention, width)}
     if layer.cross is not None:
-        out |= _attention("cross.", layer.cross, width)
-    return out | (_experts(layer.mlp, width) if isinstance(layer.mlp, Experts) else _mlp(layer.mlp, width))
+        parts["cross"] = _attention("cross.", layer.cross, width)
+    parts["2"] = _experts(layer.mlp, width) if isinstance(layer.mlp, Experts) else _mlp(layer.mlp, width)
+    return parts
 
 
 def parameter_count(spec: Spec) -> int:

@@ -15,6 +15,7 @@ __all__ = [
     "STATUS",
     "Model",
     "Sampling",
+    "Sources",
     "Step",
     "address",
     "load_library",
@@ -78,6 +79,17 @@ class Model(Structure):
     ]
 
 
+class Sources(Structure):
+    """LlmosSources."""
+
+    _fields_ = [
+        ("struct_bytes", c_uint32),
+        ("max_pages", c_int32),
+        ("block_table", c_void_p),
+        ("lengths", c_void_p),
+    ]
+
+
 class Step(Structure):
     """LlmosStep."""
 
@@ -106,7 +118,7 @@ class Step(Structure):
         ("logit_mask", c_void_p),
         ("adapters", c_void_p),
         ("collectives", c_void_p),
-        ("encoder", c_void_p),
+        ("sources", POINTER(Sources)),
         ("hidden", c_void_p),
     ]
 
@@ -131,6 +143,9 @@ def load_library(path: str) -> ctypes.CDLL:
     library.llmos_pool_destroy.restype = None
     library.llmos_step.restype = c_int32
     library.llmos_step.argtypes = [POINTER(Model), POINTER(Step)]
+    if hasattr(library, "llmos_encode"):
+        library.llmos_encode.restype = c_int32
+        library.llmos_encode.argtypes = [POINTER(Model), POINTER(Step)]
     library.llmos_pack.restype = c_int32
     library.llmos_pack.argtypes = [c_int32, c_int32, c_int64, c_int64, c_void_p, c_void_p]
     library.llmos_pack_groups.restype = c_int32

@@ -94,7 +94,7 @@ class Engine:
         with self._lock():
             self._begin()
             self._end()
-            self.pool.check([sequence.pages for sequence in self._active])
+            self.pool.check([sequence.held for sequence in self._active])
 
     def _lock(self) -> threading.Lock:
         """The lock of this process. After a fork nobody in the child gives back what a thread of the parent holds.
@@ -112,12 +112,13 @@ class Engine:
         if not request.ids:
             raise UserError("the prompt is empty and the model has no beginning-of-text token: give at least one token")
         vocab, context = self.executor.vocab, self.executor.context
-        for id in request.ids:
+        for id in (*request.source, *request.ids):
             if not 0 <= id < vocab:
                 raise UserError(f"token id {id} is outside the vocabulary of {vocab} (0 to {vocab - 1})")
-        if len(request.ids) > context:
-            raise UserError(f"the prompt has {len(request.ids)} tokens, the context holds {context}")
-        needed = -(-len(request.ids) // PAGE_TOKENS)
+        for what, ids in (("source", request.source), ("prompt", request.ids)):
+            if len(ids) > context:
+                raise UserError(f"the {what} has {len(ids)} tokens, the context holds {context}")
+        needed = sum(-(-len(ids) // PAGE_TOKENS) for ids in (request.source, request.ids))
         if needed > self.pool.n_pages:
             raise ResourceError(
                 f"the prompt of {len(request.ids)} tokens needs {needed} KV pages, the pool has {self.pool.n_pages}: "
@@ -157,7 +158,7 @@ class Engine:
             n = len(sequence.generated)
             del sequence.logprobs[n:], sequence.top[n:]
             if sequence.state == "finished":
-                sequence.pages = []
+                sequence.pages, sequence.source_pages = [], []
             else:
                 sequence.forget()
                 self._finish_if_ended(sequence)
@@ -183,6 +184,7 @@ class Engine:
     def _compute(self, shares: list[Share]) -> None:
         """Run the shares and apply the results. An interrupt before those arrive has changed nothing."""
         try:
+            self._encode([sequence for sequence, _ in shares if sequence.request.source and not sequence.encoded])
             result = self.executor.step(self._batch(shares))
         except Exception as error:  # the outer loop of requests: the error belongs to those that were computed
             get_logger("runtime").debug("a step failed", exc_info=True)
@@ -200,6 +202,24 @@ class Engine:
             at += n_outputs
         self._end()
 
+    def _encode(self, sequences: list[Sequence]) -> None:
+        """Have the sources of sequences read, as many in a call as it takes."""
+        while sequences:
+            batch, n = Batch(), 0
+            for sequence in sequences:
+                source = sequence.request.source
+                if batch.token_ids and len(batch.token_ids) + len(source) > self.executor.max_tokens:
+                    break
+                batch.token_ids += source
+                batch.positions += range(len(source))
+                batch.sequence += [n] * len(source)
+                batch.block_table.append(sequence.source_pages)
+                n += 1
+            self.executor.encode(batch)
+            for sequence in sequences[:n]:
+                sequence.encoded = True
+            sequences = sequences[n:]
+
     def _batch(self, shares: list[Share]) -> Batch:
         batch = Batch()
         for sequence, n in shares:
@@ -213,6 +233,8 @@ class Engine:
         batch.positions += range(start, start + n)
         batch.sequence += [len(batch.block_table)] * n
         batch.block_table.append(sequence.pages)
+        if request.source:
+            batch.sources.append((sequence.source_pages, len(request.source)))
         if request.score:
             following = sequence.ids[start + 1 : start + n + 1]
             batch.outputs += [Output(row=first + i, score=id) for i, id in enumerate(following)]
@@ -274,8 +296,8 @@ class Engine:
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
         sequence.finish_reason = reason
         sequence.state = "finished"
-        self.pool.release(sequence.pages)
-        sequence.pages = []
+        self.pool.release(sequence.held)
+        sequence.pages, sequence.source_pages = [], []
 
 
 def _no_numbers(sequence: Sequence) -> LlmosError:

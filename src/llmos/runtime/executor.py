@@ -52,12 +52,17 @@ class Output:
 
 @dataclass
 class Batch:
-    """One step. Lists have an entry per token; block_table one row of page numbers per sequence."""
+    """One step. Lists have an entry per token; block_table one row of page numbers per sequence.
+
+    sources: for each sequence the pages that hold its encoded source, and the source's length; empty for models without an
+    encoder.
+    """
 
     token_ids: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
     sequence: list[int] = field(default_factory=list)
     block_table: list[list[int]] = field(default_factory=list)
+    sources: list[tuple[list[int], int]] = field(default_factory=list)
     outputs: list[Output] = field(default_factory=list)
     n_top: int = 0
     want_logprobs: bool = False
@@ -95,6 +100,8 @@ class Executor(Protocol):
     whole: bool
 
     def step(self, batch: Batch) -> Result: ...
+
+    def encode(self, batch: Batch) -> None: ...
 
     def close(self) -> None: ...
 
@@ -191,24 +198,29 @@ class NativeExecutor:
             sampling_bytes=ctypes.sizeof(abi.Sampling),
             sampled=self._sampled.ctypes.data,
         )
+        if hasattr(self._library, "llmos_encode"):
+            self._source_table = np.zeros((self.max_tokens, max_pages), np.int32)
+            self._source_lengths = np.zeros(self.max_tokens, np.int32)
+            self._sources = abi.Sources(
+                struct_bytes=ctypes.sizeof(abi.Sources),
+                max_pages=max_pages,
+                block_table=self._source_table.ctypes.data,
+                lengths=self._source_lengths.ctypes.data,
+            )
 
     def step(self, batch: Batch) -> Result:
         """Run one batch. Raises LlmosError when the native code refuses it, which is a defect of the caller.
 
         Raises UserError in a process that was forked from the one that loaded the model: the threads stayed there.
         """
-        if not self._pool:
-            raise UserError("the model is closed: load it again")
-        if os.getpid() != self._owner:
-            raise UserError("the model was loaded in another process: load it again there")
-        n, outputs = len(batch.token_ids), batch.outputs
-        assert n <= self.max_tokens and len(outputs) <= self.max_outputs, "batch exceeds the workspace"
-        self._tokens[0, :n], self._tokens[1, :n], self._tokens[2, :n] = batch.token_ids, batch.positions, batch.sequence
-        for row, pages in enumerate(batch.block_table):
-            self._table[row, : len(pages)] = pages
+        outputs = batch.outputs
+        self._set_tokens(batch)
+        for row, (pages, length) in enumerate(batch.sources):
+            self._source_table[row, : len(pages)], self._source_lengths[row] = pages, length
         keep = [self._set_output(i, output) for i, output in enumerate(outputs)]
         step = self._step
-        step.n_tokens, step.n_sequences, step.n_outputs = n, len(batch.block_table), len(outputs)
+        step.n_outputs = len(outputs)
+        step.sources = ctypes.pointer(self._sources) if batch.sources else None
         draws = any(output.sampling is not None for output in outputs)
         scores = any(output.score is not None for output in outputs)
         step.sampling = self._sampling if draws else None
@@ -222,8 +234,7 @@ class NativeExecutor:
         top_ids, top_logprobs = self._set_top(batch)
         status = self._library.llmos_step(ctypes.byref(self._model), ctypes.byref(step))
         del keep
-        if status:
-            raise LlmosError(f"the step was refused (status {status}): {abi.STATUS.get(status, 'unknown')}")
+        _check_status(status)
         sampled = self._sampled[: len(outputs)].tolist() if draws else []
         return Result(
             sampled=[None if id < 0 else id for id in sampled],
@@ -234,6 +245,28 @@ class NativeExecutor:
             logits=logits,
             hidden=hidden,
         )
+
+    def encode(self, batch: Batch) -> None:
+        """Read the sources of a batch, whole and one after another, into their pages. Raises as `step` does."""
+        assert not batch.outputs, "a source has no scores"
+        self._set_tokens(batch)
+        step = self._step
+        step.n_outputs, step.sources, step.sampling, step.score_ids, step.logits = 0, None, None, None, None
+        step.n_top = 0
+        _check_status(self._library.llmos_encode(ctypes.byref(self._model), ctypes.byref(step)))
+
+    def _set_tokens(self, batch: Batch) -> None:
+        """Fill the token arrays and the block table."""
+        if not self._pool:
+            raise UserError("the model is closed: load it again")
+        if os.getpid() != self._owner:
+            raise UserError("the model was loaded in another process: load it again there")
+        n = len(batch.token_ids)
+        assert n <= self.max_tokens and len(batch.outputs) <= self.max_outputs, "batch exceeds the workspace"
+        self._tokens[0, :n], self._tokens[1, :n], self._tokens[2, :n] = batch.token_ids, batch.positions, batch.sequence
+        for row, pages in enumerate(batch.block_table):
+            self._table[row, : len(pages)] = pages
+        self._step.n_tokens, self._step.n_sequences = n, len(batch.block_table)
 
     def _set_output(self, i: int, output: Output) -> tuple:
         """Fill row i of the output arrays. Returns what must outlive the call."""
@@ -270,6 +303,11 @@ class NativeExecutor:
             self._pool = None
             self._end_threads()
             self._arenas.clear()
+
+
+def _check_status(status: int) -> None:
+    if status:
+        raise LlmosError(f"the step was refused (status {status}): {abi.STATUS.get(status, 'unknown')}")
 
 
 def _end_pool(library: ctypes.CDLL, pool: int, owner: int) -> None:

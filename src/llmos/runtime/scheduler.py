@@ -80,22 +80,25 @@ class Scheduler:
         return None
 
     def _fill(self, sequence: Sequence, n_tokens: int, active: list[Sequence]) -> Sequence | None:
-        """Pages for the first n_tokens of a sequence. Returns the last that lost its own to it, or itself where it was refused."""
+        """Pages for the source and the first n_tokens of a sequence. Returns the last that lost its own to it, or itself where
+        it was refused.
+        """
         loser = None
-        while len(sequence.pages) * PAGE_TOKENS < n_tokens:
-            page = self.pool.allocate()
-            if page is not None:
-                sequence.pages.append(page)
-                continue
-            others = [s for s in active if s.pages and s is not sequence]
-            if not others:
-                sequence.error = self._too_long()
-                return sequence
-            if others[-1].standing < sequence.standing:
-                return sequence  # it keeps what it has: whoever stands higher can still take that
-            loser = others[-1]
-            self.pool.release(loser.pages)
-            loser.forget()
+        for pages, n in ((sequence.source_pages, len(sequence.request.source)), (sequence.pages, n_tokens)):
+            while len(pages) * PAGE_TOKENS < n:
+                page = self.pool.allocate()
+                if page is not None:
+                    pages.append(page)
+                    continue
+                others = [s for s in active if s.held and s is not sequence]
+                if not others:
+                    sequence.error = self._too_long()
+                    return sequence
+                if others[-1].standing < sequence.standing:
+                    return sequence  # it keeps what it has: whoever stands higher can still take that
+                loser = others[-1]
+                self.pool.release(loser.held)
+                loser.forget()
         return loser
 
     def _too_long(self) -> ResourceError:

@@ -19,10 +19,12 @@ _numbers = itertools.count(1)
 class Request:
     """ids: the prompt. score: give the log-probability of every id and generate nothing. priority: smaller runs first.
 
-    min_tokens: no stop id is drawn before there are so many.
+    min_tokens: no stop id is drawn before there are so many. source: what the encoder of a model that has one reads; ids then
+    begin the answer.
     """
 
     ids: tuple[int, ...]
+    source: tuple[int, ...] = ()
     max_tokens: int = 128
     min_tokens: int = 0
     sampling: SamplingParameters = SamplingParameters()
@@ -59,6 +61,8 @@ class Process:
 class Sequence:
     """A request in the engine. ids: prompt and continuation; n_computed: how many have their keys and values stored.
 
+    source_pages: what the encoder stores of the source; encoded: it has.
+
     abandoned: nobody waits for it any more. Setting it takes no lock, so a finalizer may, wherever it runs; the engine ends the
     sequence at its next call. Whoever can wait calls `Engine.cancel`.
     """
@@ -72,6 +76,8 @@ class Sequence:
     n_computed: int = 0
     n_cached: int = 0
     pages: list[int] = field(default_factory=list)
+    source_pages: list[int] = field(default_factory=list)
+    encoded: bool = False
     logprobs: list[float] = field(default_factory=list)
     top: list[list[tuple[int, float]]] = field(default_factory=list)
     scores: list[float | None] = field(default_factory=list)
@@ -106,6 +112,11 @@ class Sequence:
         """Whether it is past its prompt and takes one token a step."""
         return self.n_computed > 0 and self.n_pending == 1
 
+    @property
+    def held(self) -> list[int]:
+        """All pages that it holds."""
+        return [*self.source_pages, *self.pages]
+
     def n_outputs(self, n: int) -> int:
         """Output rows that computing its next n tokens takes."""
         if self.request.score:
@@ -115,6 +126,7 @@ class Sequence:
     def forget(self) -> None:
         """Back to the beginning, holding no pages: everything is computed again, and drawn ids stay."""
         self.pages, self.n_computed, self.state = [], 0, "waiting"
+        self.source_pages, self.encoded = [], False
         if self.request.score:
             self.scores = [None]
 
@@ -128,8 +140,8 @@ class Sequence:
             owner=self.request.owner,
             state=self.state,
             priority=self.request.priority,
-            n_prompt=self.n_prompt,
+            n_prompt=self.n_prompt if not self.request.source else len(self.request.source),
             n_generated=len(self.ids) - self.n_prompt,
-            n_pages=len(self.pages),
+            n_pages=len(self.held),
             age_s=time.monotonic() - self.started_s,
         )

@@ -13,14 +13,14 @@ __all__ = ["fuse_qkv", "stack_linears"]
 
 
 def fuse_qkv(graph: Graph) -> Graph:
-    """linear q, k, v of one value; norms and rope of q and k; attention -> linear qkv; append_attend."""
+    """linear q, k, v of one value; norms and rope of q and k; attention -> linear qkv; append_attend. Of an encoded source too."""
     return graph.map_blocks(_fuse)
 
 
 def _fuse(block: Block) -> Block:
     attend = next((node for node in block.nodes if node.op == "attention"), None)
     if attend is None:
-        return block
+        return _fuse_memory(block)
     chains = [_chain(block, value) for value in attend.inputs]
     linears = [chain["linear"] for chain in chains]
     assert all(n.inputs == linears[0].inputs for n in linears), "q, k and v must read one value"
@@ -33,7 +33,7 @@ def _fuse(block: Block) -> Block:
         own = len(block.shapes[norm.params[0]]) == 2
         attrs["norm"] = {"op": norm.op, "over": _over(norm, own), "eps": norm.attrs["eps"]}
     scales = tuple(chain["norm"].params[0] for chain in chains[:2]) if norm else ()
-    joined = replace(attend, op="append_attend", inputs=(qkv.out,), params=scales, attrs=attrs)
+    joined = replace(attend, op="append_attend", inputs=(qkv.out,), params=(*scales, *attend.params), attrs=attrs)
     gone = {node.out for chain in chains for node in chain.values()}
     nodes = []
     for node in block.nodes:
@@ -44,6 +44,18 @@ def _fuse(block: Block) -> Block:
         elif node.out not in gone:
             nodes.append(node)
     return rebuild(block, nodes, shapes=shapes, fused=fused)
+
+
+def _fuse_memory(block: Block) -> Block:
+    """linear k, v of an encoded source; remember -> linear kv; append_cross."""
+    store = next((node for node in block.nodes if node.op == "remember"), None)
+    if store is None:
+        return block
+    linears = [_chain(block, value)["linear"] for value in store.inputs[:2]]
+    kv, shapes, fused = stack_linears(block, linears, "cross.kv")
+    return rebuild(
+        block, [kv, replace(store, op="append_cross", inputs=(kv.out, store.inputs[2]))], shapes=shapes, fused=fused
+    )
 
 
 def _chain(block: Block, value: str) -> dict[str, Node]:

@@ -16,7 +16,7 @@ __all__ = ["expert_scratch", "plan_memory", "row_bytes"]
 
 # operation -> operand whose place the result may take
 _FIRST = ("add", "add_first_row", "scale", "softcap", "act", "rms_norm", "layer_norm", "hidden")
-_IN_PLACE = dict.fromkeys(_FIRST, 0) | {"add_linear": 1}
+_IN_PLACE = dict.fromkeys(_FIRST, 0) | {"add_linear": 1, "append_cross": 1}
 
 
 @dataclass

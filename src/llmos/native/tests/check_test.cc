@@ -165,7 +165,35 @@ TEST(sequences_that_must_be_whole) {
 TEST(what_is_reserved) {
   REFUSED(LLMOS_UNSUPPORTED, step.adapters = "x");
   REFUSED(LLMOS_UNSUPPORTED, step.collectives = "x");
-  REFUSED(LLMOS_UNSUPPORTED, step.encoder = "x");
+}
+
+TEST(sources) {
+  int32_t table[] = {0, 1, 2, 99}, lengths[] = {33, 32};
+  LlmosSources sources{sizeof(LlmosSources), 2, table, lengths};
+  LlmosModel model{};
+  model.n_pages = 3;
+  LlmosStep step{};
+  step.n_sequences = 2;
+  EXPECT(CheckSources(model, step, false) == LLMOS_OK);
+  EXPECT(CheckSources(model, step, true) == LLMOS_UNSUPPORTED);
+  step.sources = &sources;
+  EXPECT(CheckSources(model, step, false) == LLMOS_UNSUPPORTED);
+  EXPECT(CheckSources(model, step, true) == LLMOS_OK);
+  lengths[1] = 33;
+  EXPECT(CheckSources(model, step, true) == LLMOS_BAD_PAGE);
+  lengths[1] = 65;
+  EXPECT(CheckSources(model, step, true) == LLMOS_BAD_SHAPE);
+  lengths[1] = 0;
+  EXPECT(CheckSources(model, step, true) == LLMOS_BAD_SHAPE);
+  lengths[1] = 1;
+  table[0] = -1;
+  EXPECT(CheckSources(model, step, true) == LLMOS_BAD_PAGE);
+  table[0] = 0;
+  sources.lengths = nullptr;
+  EXPECT(CheckSources(model, step, true) == LLMOS_BAD_SHAPE);
+  sources.lengths = lengths;
+  sources.struct_bytes = 8;
+  EXPECT(CheckSources(model, step, true) == LLMOS_BAD_ABI);
 }
 
 int main() { return RunTests(); }

@@ -106,10 +106,28 @@ void RopeAppend(Team& team, float* qkv, int ld, const Call& c, uint64_t page_byt
 }
 
 // How scores are made and which of them count: a token sees itself and the window - 1 tokens before it (0: all of them);
-// scores are capped where the cap is not 0.
+// scores are capped where the cap is not 0. Biases of distance, [bucket][head], are added where there are some; `buckets` has
+// the bucket of each distance from -reach to reach.
 struct Scores {
   float scale, cap;
   int window;
+  const float* biases = nullptr;
+  const uint8_t* buckets = nullptr;
+  int reach = 0, heads = 0;
+
+  // What is added to the scores of a page for the query at `position`, which works for `head`.
+  LLMOS_MEMBER void Biases(int head, int position, int page, float* out) const {
+    for (int i = 0; i < kPage; ++i) {
+      const int distance = page * kPage + i - position;
+      out[i] = biases[buckets[(distance < -reach ? -reach : distance > reach ? reach : distance) + reach] * heads + head];
+    }
+  }
+};
+
+// What a query attends to: positions `oldest` to `newest` of the pages in a table; it stands at `position` itself.
+struct Span {
+  const int32_t* pages;
+  int position, oldest, newest;
 };
 
 // What one query has seen so far: maximum, sum of exponentials, weighted values of a slice of the head. It lies on the stack,
@@ -124,10 +142,10 @@ struct Softmax {
 };
 
 // One page for one query. Positions `from` to `to` - 1 of it count; the values from vector `first` of the head on, `chunks`
-// vectors.
+// vectors. biases: added to the scores, where there are some.
 template <int d, Kv kFormat>
-LLMOS_INLINE void AttendPage(const float* query, const KvHead<d, kFormat>& head, int from, int to, const Scores& how, int first, int chunks,
-                             Softmax<d>& state) {
+LLMOS_INLINE void AttendPage(const float* query, const KvHead<d, kFormat>& head, int from, int to, const Scores& how, const float* biases,
+                             int first, int chunks, Softmax<d>& state) {
   F16 score[2] = {};
   for (int i = 0; i < d; ++i) {
     const F16 q = Set(query[i]);
@@ -138,6 +156,7 @@ LLMOS_INLINE void AttendPage(const float* query, const KvHead<d, kFormat>& head,
     score[half] = score[half] * Set(how.scale);
     if (kFormat == Kv::kI8) score[half] = score[half] * Load(head.key_scales() + half * kLanes);
     if (how.cap != 0) score[half] = Set(how.cap) * Tanh(score[half] * Set(1.0f / how.cap));
+    if (biases) score[half] = score[half] + Load(biases + half * kLanes);
     for (int lane = to - half * kLanes < 0 ? 0 : to - half * kLanes; lane < kLanes; ++lane) score[half][lane] = -__builtin_inff();
     for (int lane = 0; lane < from - half * kLanes && lane < kLanes; ++lane) score[half][lane] = -__builtin_inff();
   }
@@ -160,6 +179,48 @@ LLMOS_INLINE void AttendPage(const float* query, const KvHead<d, kFormat>& head,
   }
 }
 
+// `queries` heads of d floats, from head `h` on, that share a key/value head: a slice of their outputs.
+template <int d, Kv kFormat, int kQueries>
+LLMOS_INLINE void AttendSlice(const float* query, int h, int queries, const uint8_t* kv, const Span& span, uint64_t page_bytes,
+                              const Scores& how, int first, int chunks, float* out) {
+  Softmax<d> state[kQueries];
+  for (auto& s : state) {
+    s.maximum = -1e30f;
+    s.sum = 0;
+    for (auto& chunk : s.out) chunk = Set(0);
+  }
+  for (int p = span.oldest / kPage; p <= span.newest / kPage; ++p) {
+    const KvHead<d, kFormat> head{(uint8_t*)kv + (uint64_t)span.pages[p] * page_bytes};
+    const int left = span.newest + 1 - p * kPage, to = left < kPage ? left : kPage;
+    const int from = span.oldest > p * kPage ? span.oldest - p * kPage : 0;
+    for (int q = 0; q < queries; ++q) {
+      float biases[kPage];
+      if (how.biases) how.Biases(h + q, span.position, p, biases);
+      AttendPage<d, kFormat>(query + q * d, head, from, to, how, how.biases ? biases : nullptr, first, chunks, state[q]);
+    }
+  }
+  for (int q = 0; q < queries; ++q)
+    for (int j = 0; j < chunks; ++j) {
+      const int at = (first + j) * kLanes;
+      StorePart(out + q * d + at, state[q].out[j] / Set(state[q].sum), d - at);
+    }
+}
+
+// The H / KV heads that share key/value head h, of one token. kv: where the pages' parts of that head begin in page 0. Every
+// slice of a head that is larger than one computes the scores anew: such heads are rare, and the bytes are the same.
+template <int H, int KV, int d, Kv kFormat>
+LLMOS_INLINE void AttendGroup(const float* query, int h, const uint8_t* kv, const Span& span, uint64_t page_bytes, const Scores& how,
+                              float* out) {
+  constexpr int kQueries = H / KV, kTogether = kQueries < kMostQueries ? kQueries : kMostQueries;
+  constexpr int kAll = Softmax<d>::kAll, kSlice = Softmax<d>::kChunks;
+  for (int q = h * kQueries; q < (h + 1) * kQueries; q += kTogether)
+    for (int first = 0; first < kAll; first += kSlice) {
+      const int queries = kQueries % kTogether && (h + 1) * kQueries - q < kTogether ? (h + 1) * kQueries - q : kTogether;
+      const int chunks = kAll % kSlice && kAll - first < kSlice ? kAll - first : kSlice;
+      AttendSlice<d, kFormat, kTogether>(query + (size_t)q * d, q, queries, kv, span, page_bytes, how, first, chunks, out + (size_t)q * d);
+    }
+}
+
 // The last position of the sequence of token t, where sequences stand whole and one after another in the batch (`CheckWhole`).
 LLMOS_INLINE int LastPosition(const LlmosStep& step, int t) {
   int inside = t, outside = step.n_tokens;
@@ -170,49 +231,16 @@ LLMOS_INLINE int LastPosition(const LlmosStep& step, int t) {
   return step.positions[inside];
 }
 
-// `queries` heads of d floats that share a key/value head, of token t: a slice of their outputs.
-template <int d, Kv kFormat, int kQueries, bool kCausal>
-LLMOS_INLINE void AttendSlice(const float* query, int queries, const Call& c, int t, uint64_t page_bytes, uint64_t offset, const Scores& how,
-                              int first, int chunks, float* out) {
-  const int position = c.step.positions[t];
-  Softmax<d> state[kQueries];
-  for (auto& s : state) {
-    s.maximum = -1e30f;
-    s.sum = 0;
-    for (auto& chunk : s.out) chunk = Set(0);
-  }
-  const int oldest = how.window && position >= how.window ? position - how.window + 1 : 0;
-  const int newest = kCausal ? position : LastPosition(c.step, t);
-  for (int p = oldest / kPage; p <= newest / kPage; ++p) {
-    const KvHead<d, kFormat> head{c.page(t, p, page_bytes) + offset};
-    const int left = newest + 1 - p * kPage, to = left < kPage ? left : kPage;
-    const int from = oldest > p * kPage ? oldest - p * kPage : 0;
-    for (int q = 0; q < queries; ++q) AttendPage<d, kFormat>(query + q * d, head, from, to, how, first, chunks, state[q]);
-  }
-  for (int q = 0; q < queries; ++q)
-    for (int j = 0; j < chunks; ++j) {
-      const int at = (first + j) * kLanes;
-      StorePart(out + q * d + at, state[q].out[j] / Set(state[q].sum), d - at);
-    }
-}
-
-// out rows are the heads side by side. A tile is one token and one key/value head with the queries that share it. Every slice
-// of a head that is larger than one computes the scores anew: such heads are rare, and the bytes are the same.
+// out rows are the heads side by side. A tile is one token and one key/value head with the queries that share it.
 template <int H, int KV, int d, Kv kFormat, bool kCausal = true>
 void Attention(Team& team, const float* qkv, int ld, const Call& c, uint64_t page_bytes, uint64_t layer, const Scores how, float* out,
                int ldout) {
-  constexpr int kQueries = H / KV, kTogether = kQueries < kMostQueries ? kQueries : kMostQueries;
-  constexpr int kAll = Softmax<d>::kAll, kSlice = Softmax<d>::kChunks;
   team.RunTiles(c.n_tokens * KV, [&](int tile) {
-    const int t = tile / KV, h = tile % KV;
-    const uint64_t offset = layer + h * KvHead<d, kFormat>::kBytes;
-    for (int q = h * kQueries; q < (h + 1) * kQueries; q += kTogether)
-      for (int first = 0; first < kAll; first += kSlice) {
-        const int queries = kQueries % kTogether && (h + 1) * kQueries - q < kTogether ? (h + 1) * kQueries - q : kTogether;
-        const int chunks = kAll % kSlice && kAll - first < kSlice ? kAll - first : kSlice;
-        AttendSlice<d, kFormat, kTogether, kCausal>(qkv + (size_t)t * ld + (size_t)q * d, queries, c, t, page_bytes, offset, how, first, chunks,
-                                        out + (size_t)t * ldout + (size_t)q * d);
-      }
+    const int t = tile / KV, h = tile % KV, position = c.step.positions[t];
+    const int oldest = how.window && position >= how.window ? position - how.window + 1 : 0;
+    const Span span{c.pages(t), position, oldest, kCausal ? position : LastPosition(c.step, t)};
+    AttendGroup<H, KV, d, kFormat>(qkv + (size_t)t * ld, h, c.model.kv + layer + h * KvHead<d, kFormat>::kBytes, span, page_bytes, how,
+                                   out + (size_t)t * ldout);
   });
 }
 

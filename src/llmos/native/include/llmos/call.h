@@ -56,9 +56,10 @@ struct Call {
   }
   LLMOS_MEMBER const uint8_t* weights(uint64_t offset) const { return model.weights + offset; }
   LLMOS_MEMBER const float* floats(uint64_t offset) const { return (const float*)(model.weights + offset); }
+  // The pages of a token's sequence.
+  LLMOS_MEMBER const int32_t* pages(int token) const { return step.block_table + (int64_t)step.sequence[token] * step.max_pages; }
   LLMOS_MEMBER uint8_t* page(int token, int index, uint64_t page_bytes) const {
-    const int32_t row = step.sequence[token];
-    return model.kv + (uint64_t)step.block_table[(int64_t)row * step.max_pages + index] * page_bytes;
+    return model.kv + (uint64_t)pages(token)[index] * page_bytes;
   }
 };
 

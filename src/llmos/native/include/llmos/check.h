@@ -40,7 +40,7 @@ static inline int32_t CheckStep(const LlmosModel* model, const LlmosStep* step, 
   if (!model || !step || model->abi_version != LLMOS_ABI_VERSION || step->abi_version != LLMOS_ABI_VERSION) return LLMOS_BAD_ABI;
   if (model->struct_bytes < sizeof(LlmosModel) || step->struct_bytes < sizeof(LlmosStep)) return LLMOS_BAD_ABI;
   if (step->sampling && (step->sampling_bytes < sizeof(LlmosSampling) || step->sampling_bytes % alignof(LlmosSampling))) return LLMOS_BAD_ABI;
-  if (step->adapters || step->collectives || step->encoder) return LLMOS_UNSUPPORTED;
+  if (step->adapters || step->collectives) return LLMOS_UNSUPPORTED;
   int32_t status = CheckCounts(*model, *step);
   for (int t = 0; status == LLMOS_OK && t < step->n_tokens; ++t) status = CheckToken(*model, *step, t, vocab);
   for (int o = 0; status == LLMOS_OK && o < step->n_outputs; ++o) {
@@ -62,6 +62,23 @@ LLMOS_INLINE int32_t CheckWhole(const LlmosStep& s) {
     const bool begins = t == 0 || s.sequence[t] > s.sequence[t - 1];
     if (!begins && s.sequence[t] != s.sequence[t - 1]) return LLMOS_BAD_SHAPE;
     if (s.positions[t] != (begins ? 0 : s.positions[t - 1] + 1)) return LLMOS_BAD_POSITION;
+  }
+  return LLMOS_OK;
+}
+
+// The sources of a step, which a model with an encoder needs and no other may get.
+LLMOS_INLINE int32_t CheckSources(const LlmosModel& m, const LlmosStep& s, bool wanted) {
+  if (!wanted) return s.sources ? LLMOS_UNSUPPORTED : LLMOS_OK;
+  if (!s.sources) return LLMOS_UNSUPPORTED;
+  const LlmosSources& sources = *s.sources;
+  if (sources.struct_bytes < sizeof(LlmosSources)) return LLMOS_BAD_ABI;
+  if (!sources.block_table || !sources.lengths || sources.max_pages < 1) return LLMOS_BAD_SHAPE;
+  for (int i = 0; i < s.n_sequences; ++i) {
+    if (sources.lengths[i] < 1 || (sources.lengths[i] - 1) / LLMOS_PAGE_TOKENS >= sources.max_pages) return LLMOS_BAD_SHAPE;
+    for (int p = 0; p <= (sources.lengths[i] - 1) / LLMOS_PAGE_TOKENS; ++p) {
+      const int32_t page = sources.block_table[(int64_t)i * sources.max_pages + p];
+      if (page < 0 || page >= m.n_pages) return LLMOS_BAD_PAGE;
+    }
   }
   return LLMOS_OK;
 }

@@ -26,7 +26,7 @@ enum LlmosStatus {
   LLMOS_BAD_POSITION = 3,  // a position outside 0 .. context-1, without a page in its block table, or of a sequence that is not whole
   LLMOS_BAD_PAGE = 4,      // a page number outside the pool
   LLMOS_BAD_SHAPE = 5,     // counts negative, over the workspace, or rows outside the batch
-  LLMOS_UNSUPPORTED = 6,   // a feature (adapters, collectives, encoder, scores without a head) or format that this code lacks
+  LLMOS_UNSUPPORTED = 6,   // a feature (adapters, collectives, sources, scores without a head) or format that this code lacks
   LLMOS_BAD_NUMBER = 7     // a weight that is infinite, NaN or too large for a format that cannot store it
 };
 
@@ -74,6 +74,14 @@ typedef struct LlmosModel {
   void* pool;             // threads, from llmos_pool_create
 } LlmosModel;
 
+// The encoded sources of a step's sequences, filled by llmos_encode.
+typedef struct LlmosSources {
+  uint32_t struct_bytes;       // sizeof(LlmosSources)
+  int32_t max_pages;           // columns of the block table
+  const int32_t* block_table;  // [S][max_pages] page of source tokens 32 p .. 32 p + 31
+  const int32_t* lengths;      // [S] tokens of the source, at least 1
+} LlmosSources;
+
 // One step: any mixture of prefill chunks and decode tokens of any sequences.
 typedef struct LlmosStep {
   uint32_t abi_version;
@@ -100,7 +108,7 @@ typedef struct LlmosStep {
   const uint32_t* logit_mask;     // [O][(vocab + 31) / 32] bit set = allowed, or NULL: all allowed
   const void* adapters;           // reserved for low-rank adapters per token; must be NULL in version 1
   const void* collectives;        // reserved for tensor-parallel groups; must be NULL in version 1
-  const void* encoder;            // reserved for encoder input and cross-attention pages; must be NULL in version 1
+  const LlmosSources* sources;    // what the sequences' cross-attention reads; NULL for models without an encoder, and in llmos_encode
   float* hidden;                  // [O][width] rows as the output head reads them, or NULL: not wanted
 } LlmosStep;
 
@@ -112,6 +120,10 @@ uint64_t llmos_workspace_bytes(int32_t max_tokens, int32_t max_outputs);
 void* llmos_pool_create(int32_t n_threads);  // NULL when the threads cannot be started
 void llmos_pool_destroy(void* pool);
 int32_t llmos_step(const LlmosModel* model, const LlmosStep* step);  // LlmosStatus
+
+// Exported by models with an encoder: reads whole sources, each from position 0 on, one after another in the batch. token_ids,
+// positions, sequence and block_table are those of the sources, whose pages keep what `LlmosStep.sources` leads to.
+int32_t llmos_encode(const LlmosModel* model, const LlmosStep* step);  // LlmosStatus
 
 // Packs a matrix w [rows][columns], stored as LLMOS_FLOAT32, LLMOS_FLOAT16 or LLMOS_BF16, into the blocks of `format`:
 // (rows + 15) / 16 of them at `out`. Needs no alignment and no model; several threads may pack different rows. Returns LlmosStatus.

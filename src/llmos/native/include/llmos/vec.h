@@ -29,6 +29,14 @@ typedef uint32_t U16 __attribute__((vector_size(64)));
 typedef uint16_t H16 __attribute__((vector_size(32)));
 typedef uint8_t B64 __attribute__((vector_size(64)));
 
+// The largest of a list of sizes.
+template <int n>
+constexpr uint64_t Largest(const uint64_t (&sizes)[n]) {
+  uint64_t largest = 0;
+  for (const uint64_t size : sizes) largest = size > largest ? size : largest;
+  return largest;
+}
+
 constexpr size_t RoundUp(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 
 LLMOS_INLINE F16 Load(const float* p) {
