@@ -10,6 +10,7 @@ import pytest
 
 from llmos.core.config import settings
 from llmos.core.env import environment
+from llmos.models import FAMILIES
 from llmos.trainer import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +33,11 @@ def test_source_files_that_a_page_names_exist(page: Path):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_page_is_in_the_site(page: Path):
     assert re.search(rf"\b{re.escape(page.name)}\b", (ROOT / "mkdocs.yml").read_text())
+
+
+def test_every_family_is_on_its_page():
+    named = set(re.findall(r"`([\w-]+)`", (ROOT / "docs/families.md").read_text(encoding="utf-8")))
+    assert sorted(FAMILIES.keys() - named) == []
 
 
 def test_every_environment_variable_is_documented():

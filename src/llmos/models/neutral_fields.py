@@ -9,7 +9,13 @@ NEUTRAL = frozenset(
     | {"_name_or_path", "architectures", "auto_map", "dtype", "model_type", "torch_dtype", "transformers_version"}
     | {"transformers.js_config", "unsloth_fixed", "unsloth_version"}
     # what transformers returns and keeps, and how it computes the same
-    | {"_attn_implementation_autoset", "cache_implementation", "chunk_size_feed_forward", "use_cache"}
+    | {
+        "_attn_implementation",
+        "_attn_implementation_autoset",
+        "cache_implementation",
+        "chunk_size_feed_forward",
+        "use_cache",
+    }
     | {"output_attentions", "output_hidden_states", "return_dict"}
     # tasks
     | {"is_decoder", "is_encoder_decoder", "problem_type", "task_specific_params"}
