@@ -174,6 +174,7 @@ def test_a_grown_vocabulary_is_named(bases, tmp_path):
 SAID = {
     "peft_type": ("ADALORA", "peft_type is 'ADALORA'"),
     "init_lora_weights": ("pissa", "changes the weights of the base model too"),
+    "lora_bias": (True, "lora_bias of an adapter is not supported"),
     "layer_replication": ([[0, 2]], "layer_replication of an adapter is not supported"),
     "shrink": (True, "unknown key 'shrink'"),
     "r": ("eight", "r must be of type int"),
@@ -183,6 +184,13 @@ SAID = {
     "bias": ("some", "bias is 'some'"),
     "lora_alpha": (float("inf"), "finite number"),
 }
+
+
+def test_a_start_of_no_kind_is_refused(bases, tmp_path):
+    adapter = train(bases("llama"), tmp_path / "adapter", **LLAMA)
+    say(adapter, init_lora_weights=["pissa"])
+    with pytest.raises(FormatError, match=r"init_lora_weights is \['pissa'\]"):
+        open_source(str(bases("llama")), [str(adapter)])
 
 
 @pytest.mark.parametrize("name", SAID)

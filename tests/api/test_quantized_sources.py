@@ -95,6 +95,14 @@ def test_a_model_of_which_some_layers_are_not_quantised_becomes_float16(tmp_path
     check(tmp_path / "some", expected, ("float16", None), "8 matrices are not quantised (layer.0.down, ...)")
 
 
+@pytest.mark.toolchain
+def test_that_a_model_becomes_float16_is_said_when_it_is_compiled_and_not_when_that_is_asked_for(tmp_path):
+    quantised(tiny.llama(**SHAPE), tmp_path / "some", GPTQ, pack_gptq, keep=["mlp"])
+    with pytest.warns(llm.ModelNotice, match="its weights become float16"):
+        llm.compile(tmp_path / "some", tmp_path / "x.llm")
+    llm.compile(tmp_path / "some", tmp_path / "x.llm", weights="float16")
+
+
 def test_settings_of_older_writers_lie_beside_the_config(tmp_path):
     expected = quantised(tiny.llama(**SHAPE), tmp_path / "old", None, pack_gptq)
     (tmp_path / "old" / "quantize_config.json").write_text(json.dumps({"bits": 4, "group_size": 32, "desc_act": False}))

@@ -158,6 +158,7 @@ GROUP = {"targets": ["Linear"], "weights": WEIGHTS}
 REFUSED = [
     ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "'bitsandbytes' is not supported; understood: gptq, awq"),
     ({"quant_method": "fp8"}, "'fp8' is not supported"),
+    ({"quant_method": ["gptq"]}, r"\['gptq'\] is not supported"),
     ({"quant_method": "gptq", "bits": 3}, "bits is 3; understood: 4 and 8"),
     ({"quant_method": "gptq", "bits": 4, "checkpoint_format": "marlin"}, "the format is marlin"),
     ({"quant_method": "gptq", "bits": 4, "rotation": "hadamard"}, "rotation = 'hadamard' is not supported"),

@@ -1,5 +1,6 @@
 """`compile_model`: a checkpoint becomes a bundle, with the lineage of what it was made from."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from llmos import __version__
 from llmos.api.adapters import Adapters, NamedAdapter, adapter_list
 from llmos.api.assemble import weights_bytes
 from llmos.api.explain import explain_graph
-from llmos.api.prepare import Source, choose_options, formats_of, open_source
+from llmos.api.notice import ModelNotice
+from llmos.api.prepare import Source, choose_options, formats_of, open_source, told
 from llmos.api.roofs import Roofs, measure_roofs
 from llmos.artifact import write_bundle
 from llmos.compiler import Options, build_graph, chosen_target, compile_code, graph_hash, to_dict
@@ -44,6 +46,8 @@ def compile_model(
     source = open_source(name, adapter_list(adapter), progress)
     if source.bundle is not None:
         raise UserError(f"{name} is compiled already: give the checkpoint that it was made from")
+    for text in told(source, weights):
+        warnings.warn(text, ModelNotice, stacklevel=2)
     options, licence = choose_options(source, weights, kv), _licence(source.resolved.path)
     graph = build_graph(source.spec, options, dump=dump)
     chosen = chosen_target(target)

@@ -11,6 +11,7 @@ from llmos.api.adapters import Adapters, adapter_list
 from llmos.api.generation import Generation
 from llmos.api.limits import check_count
 from llmos.api.model_defaults import unapplied
+from llmos.api.notice import ModelNotice
 from llmos.api.overflow import newest_ids, newest_messages
 from llmos.api.prepare import Prepared, prepare
 from llmos.api.prompts import Messages, Prompt, messages_of, template_arguments, token_ids
@@ -23,10 +24,6 @@ from llmos.runtime.abi import PAGE_TOKENS
 from llmos.text import StopMatcher, Tokenizer, render_chat
 
 __all__ = ["Model", "ModelNotice", "load_model"]
-
-
-class ModelNotice(UserWarning):
-    """What a user should know and that is no error: the model is not the one that was named, or something was left out."""
 
 
 def load_model(

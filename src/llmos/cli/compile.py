@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from llmos.cli.loading import told_notices
 from llmos.cli.names import complete_model
 from llmos.cli.terminal import Progress
 
@@ -67,7 +68,7 @@ def command(
 
     if output.suffix != ".llm":
         raise click.UsageError(f"the output is {str(output)!r}; its name must end in .llm")
-    with Progress() as progress:
+    with told_notices(), Progress() as progress:
         report = compile_model(
             model,
             output,

@@ -115,7 +115,7 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
             path, f"{', '.join(used)} of an adapter is not supported: merge it with peft into its base model"
         )
     start = raw.pop("init_lora_weights", None)
-    if start not in _STARTS:
+    if not isinstance(start, (str, bool, type(None))) or start not in _STARTS:
         raise FormatError(
             path,
             f"init_lora_weights is {start!r}, which changes the weights of the base model too: save the adapter with peft's "

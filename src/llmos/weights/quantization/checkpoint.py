@@ -101,7 +101,7 @@ def open_quantized(checkpoint: Checkpoint, raw: Mapping[str, Any], where: str) -
     Raises FormatError for methods, fields and layers that are not understood.
     """
     name = raw.get("quant_method", "compressed-tensors" if "config_groups" in raw else None)
-    if name not in _METHODS:
+    if not isinstance(name, str) or name not in _METHODS:
         raise FormatError(
             where,
             f"quant_method {name!r} is not supported; understood: {', '.join(_METHODS)}. Take the model's own checkpoint, in bf16, "
