@@ -7,7 +7,7 @@ PROMPT ?= Once upon a time
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full check bench docs clean
+.PHONY: help run test test-full check bench wheels docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -22,13 +22,16 @@ test-full: $(VENV)/.dev $(VENV)/.docs ## every test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## lint, formatting, types, tests of the code's shape
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks release
+	$(BIN)/ruff format --check src tests benchmarks release
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -m "not slow" tests/guard tests/core tests/cli
 
 bench: $(VENV)/.warm ## times and speeds, as JSON on stdout
 	$(BIN)/python benchmarks/run.py
+
+wheels: $(VENV)/.dev ## a wheel for each platform, into dist/
+	$(BIN)/python release/wheels.py
 
 docs: $(VENV)/.docs ## the documentation site, into site/
 	$(BIN)/mkdocs build --strict

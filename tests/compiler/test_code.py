@@ -102,8 +102,35 @@ def test_other_flags_are_another_library(tmp_path, monkeypatch):
     source = 'extern "C" int two() { return 2; }'
     one = cached_library(source, TARGETS["portable"])
     assert cached_library(source, TARGETS["portable"]) == one
-    monkeypatch.setattr("llmos.compiler.code.FLAGS", [*FLAGS, "-g0"])
+    monkeypatch.setattr("llmos.compiler.code.FLAGS", [*FLAGS, "-DANOTHER"])
     assert cached_library(source, TARGETS["portable"]) != one
+
+
+def test_code_that_the_installation_brought_is_not_compiled(library, tmp_path, monkeypatch):
+    brought = tmp_path / "prebuilt"
+    brought.mkdir()
+    (brought / library.name).write_bytes(library.read_bytes())
+    monkeypatch.setattr("llmos.compiler.code.PREBUILT", brought)
+    monkeypatch.setenv("LLMOS_CACHE", str(tmp_path / "empty"))
+    said = []
+    assert compile_tiny(said) == brought / library.name
+    assert said == []
+    assert not (tmp_path / "empty").exists()
+
+
+@pytest.mark.parametrize("change", ["other kernels", "another flag", "damage"])
+def test_code_that_the_installation_brought_for_something_else_is_not_used(change, library, tmp_path, monkeypatch):
+    brought = tmp_path / "prebuilt"
+    brought.mkdir()
+    data = library.read_bytes()
+    (brought / library.name).write_bytes(data[:5000] if change == "damage" else data)
+    monkeypatch.setattr("llmos.compiler.code.PREBUILT", brought)
+    if change == "another flag":
+        monkeypatch.setattr("llmos.compiler.code.FLAGS", [*FLAGS, "-DANOTHER"])
+    graph = build_graph(spec_from_config(CONFIG), Options(weights="float32", kv="float32"))
+    kernels = sources_hash() + ("" if change != "other kernels" else "x")
+    found = compile_code(graph, TARGETS["portable"], include=include_dir(), kernels_hash=kernels)
+    assert found.parent == library.parent
 
 
 CHILD = """

@@ -15,7 +15,14 @@ pytestmark = pytest.mark.toolchain
 DRIVER = Path(__file__).parents[1] / "native" / "step_driver.cc"
 PROMPT = np.random.default_rng(2).integers(0, CONFIG["vocab_size"], 75).astype(np.int32)
 DRAWN = 20
-FORMATS = [("float32", "float32"), ("bf16", "bf16"), ("int8", "int8")]
+FORMATS = [
+    ("float32", "float32"),
+    ("float16", "float16"),
+    ("bf16", "bf16"),
+    ("int8", "int8"),
+    ("int4", "bf16"),
+    ("uint4", "int8"),
+]
 
 
 def matrix() -> list:

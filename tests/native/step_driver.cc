@@ -7,15 +7,14 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "llmos/step.h"
 
+// Zeroed, on a boundary of 64 bytes, never given back.
 static void* Memory(size_t bytes) {
-  void* memory = nullptr;
-  if (posix_memalign(&memory, 64, bytes + 64) != 0) abort();
-  memset(memory, 0, bytes);
-  return memory;
+  void* memory = calloc(1, bytes + 128);
+  if (memory == nullptr) abort();
+  return (void*)(((uintptr_t)memory + 63) / 64 * 64);
 }
 
 static void Read(FILE* file, void* out, size_t bytes) {

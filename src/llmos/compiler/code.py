@@ -1,4 +1,4 @@
-"""Code in the local cache, keyed by everything that shapes it: source, target, flags, toolchain, kernels.
+"""Code by content: brought by the installation, in the local cache, or compiled now. The key is everything that shapes it: source, target, flags, toolchain, kernels. So code that was built for another version is never used.
 
 The name of a library is its key and the SHA-256 of its bytes, so that one file says what it is and whether it is whole: two
 files could disagree when processes compile at once, and bytes behind the code would break the signature without which macOS
@@ -21,7 +21,9 @@ from llmos.core.errors import UserError
 from llmos.core.files import atomic_write, make_directory
 from llmos.core.log import get_logger
 
-__all__ = ["cached_library", "compile_code", "open_library"]
+__all__ = ["PREBUILT", "cached_library", "compile_code", "open_library"]
+
+PREBUILT = Path(__file__).parents[1] / "prebuilt"  # what a wheel brings for its platform; a checkout has none
 
 
 def compile_code(
@@ -47,13 +49,14 @@ def cached_library(
     key: tuple[str, ...] = (),
     progress: Callable[[str], None] | None = None,
 ) -> Path:
-    """The shared library of a C++ text for a target, from the cache or compiled now. The text stays beside it for reading.
+    """The shared library of a C++ text for a target: one that the installation brought, from the cache, or compiled now.
 
-    include: folders of headers; key: the digests of what lies in them. Raises as `build_shared` does.
+    The text of what is compiled stays beside it for reading. include: folders of headers; key: the digests of what lies in
+    them. Raises as `build_shared` does.
     """
     folder = environment().cache / "code"
     name = _name(source, target, key)
-    found = _whole(folder, name, target)
+    found = _whole(PREBUILT, name, target) or _whole(folder, name, target)
     if found is not None:
         return found
     if progress:

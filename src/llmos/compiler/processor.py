@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from llmos.compiler.code import cached_library, open_library
-from llmos.compiler.targets import TARGETS, Target, target_named
+from llmos.compiler.targets import HERE, TARGETS, Target, target_named
 from llmos.core.env import environment
 from llmos.hardware import CPUID_SOURCE, architecture, asked_features, features
 
@@ -27,6 +27,6 @@ def machine_features() -> frozenset[str]:
     return asked_features(open_library(cpuid_library()))
 
 
-def cpuid_library() -> Path:
+def cpuid_library(system: str = HERE) -> Path:
     """The compiled CPUID_SOURCE."""
-    return cached_library(CPUID_SOURCE.read_text(encoding="utf-8"), TARGETS["portable"])
+    return cached_library(CPUID_SOURCE.read_text(encoding="utf-8"), TARGETS["portable"].on(system))

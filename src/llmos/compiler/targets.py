@@ -10,22 +10,27 @@ from dataclasses import dataclass, replace
 from llmos.core.errors import UserError
 from llmos.hardware import architecture as machine_architecture
 
-__all__ = ["SYSTEMS", "TARGETS", "Target", "target_named"]
+__all__ = ["HERE", "SYSTEMS", "TARGETS", "Target", "target_named"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """abi: the end of a target triple, with the oldest version that the code runs on; suffix: of a shared library's name."""
+    """abi: the end of a target triple, with the oldest version that the code runs on; suffix: of a shared library's name.
+
+    link: flags without which a library would hold names of the machine that it was made on.
+    """
 
     abi: str
     suffix: str
+    link: tuple[str, ...] = ()
 
 
 SYSTEMS = {
     "linux": System(abi="linux-gnu.2.17", suffix=".so"),
-    "macos": System(abi="macos.13.0-none", suffix=".dylib"),
-    "windows": System(abi="windows-gnu", suffix=".dll"),
+    "macos": System(abi="macos.13.0-none", suffix=".dylib", link=("-s", "-Wl,-install_name,llmos")),
+    "windows": System(abi="windows-gnu", suffix=".dll", link=("-s",)),
 }
+# The system that this process runs on.
 HERE = {"darwin": "macos", "win32": "windows"}.get(sys.platform, "linux")
 
 
@@ -48,6 +53,11 @@ class Target:
     def suffix(self) -> str:
         """How the name of a shared library ends on the target's system."""
         return SYSTEMS[self.system].suffix
+
+    @property
+    def link(self) -> tuple[str, ...]:
+        """Flags of the linker that are the system's."""
+        return SYSTEMS[self.system].link
 
     def runs_with(self, features: frozenset[str]) -> bool:
         """Whether this machine's processor, which has `features`, runs the code."""

@@ -11,6 +11,7 @@ import shlex
 import signal
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ __all__ = ["FLAGS", "build_shared", "toolchain_id"]
 FLAGS = [
     "-std=c++20",
     "-O3",
+    "-g0",  # else the toolchain adds what a debugger reads, four fifths of a library, with the names of our folders
     "-ffp-contract=off",
     "-fno-exceptions",
     "-fno-rtti",
@@ -32,6 +34,7 @@ FLAGS = [
     "-fPIC",
     "-shared",
 ] + ["-fvisibility=hidden", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-psabi", "-pthread"]
+_PLAIN = {"x86_64": "x86_64", "aarch64": "generic"}
 _TIMEOUT_S = 600
 _OWN_GROUP: dict[str, Any] = {"process_group": 0} if hasattr(os, "killpg") else {}  # so that it can be ended as a whole
 
@@ -61,26 +64,46 @@ def build_shared(source: Path, out: Path, target: Target, *, include: tuple[Path
     """
     make_directory(out.parent)
     cache = make_directory(environment().cache / "toolchain")
-    fd, temporary = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=f".tmp{target.suffix}")
-    os.close(fd)
-    command = [*_compiler(target), *FLAGS, *(f"-I{path}" for path in include), str(source), "-o", temporary]
     variables = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(cache), "ZIG_LOCAL_CACHE_DIR": str(cache / "local")}
+    # The library's own name in a folder of its own: linkers write it into what they make, and leave other files beside it.
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".building.") as folder:
+        made = Path(folder) / out.name
+        try:
+            for command in _commands(source, made, target, [f"-I{path}" for path in include]):
+                _compile(command, variables, out)
+        except FileNotFoundError as error:
+            raise _missing() from error
+        except subprocess.TimeoutExpired as error:
+            raise ResourceError(
+                f"the C++ compiler did not finish within {_TIMEOUT_S} s: the machine may be overloaded"
+            ) from error
+        os.replace(made, out)
+
+
+def _commands(source: Path, library: Path, target: Target, include: list[str]) -> list[list[str]]:
+    """What makes the library. For Windows in two steps.
+
+    The toolchain links it with a C library of its own, which it builds for every -mcpu anew, in more than a minute: it is linked
+    for the plainest processor of the architecture, and only our code is for the target.
+    """
+    if target.system != "windows" or environment().cc is not None:
+        return [[*_compiler(target), *FLAGS, *target.link, *include, str(source), "-o", str(library)]]
+    plain = replace(target, cpu=_PLAIN[target.architecture])
+    compiled = [flag for flag in FLAGS if flag != "-shared"]
+    middle = str(library.with_suffix(".o"))
+    return [
+        [*_compiler(target), *compiled, *include, "-c", str(source), "-o", middle],
+        [*_compiler(plain), "-shared", "-pthread", *target.link, middle, "-o", str(library)],
+    ]
+
+
+def _compile(command: list[str], variables: dict[str, str], out: Path) -> None:
     get_logger("compiler").debug("%s", shlex.join(command))
-    try:
-        code, words = _run(command, variables)
-        if code < 0:
-            raise ResourceError(f"the C++ compiler was ended by signal {-code}: the machine may be short of memory")
-        if code > 0:
-            raise _refused(words, out)
-        os.replace(temporary, out)
-    except FileNotFoundError as error:
-        raise _missing() from error
-    except subprocess.TimeoutExpired as error:
-        raise ResourceError(
-            f"the C++ compiler did not finish within {_TIMEOUT_S} s: the machine may be overloaded"
-        ) from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    code, words = _run(command, variables)
+    if code < 0:
+        raise ResourceError(f"the C++ compiler was ended by signal {-code}: the machine may be short of memory")
+    if code > 0:
+        raise _refused(words, out)
 
 
 def _run(command: list[str], variables: dict[str, str]) -> tuple[int, str]:

@@ -112,14 +112,20 @@ typedef struct LlmosStep {
   float* hidden;                  // [O][width] rows as the output head reads them, or NULL: not wanted
 } LlmosStep;
 
-// Exported by every compiled model.
-uint32_t llmos_abi_version(void);
-uint64_t llmos_weights_bytes(void);
-uint64_t llmos_page_bytes(void);
-uint64_t llmos_workspace_bytes(int32_t max_tokens, int32_t max_outputs);
-void* llmos_pool_create(int32_t n_threads);  // NULL when the threads cannot be started
-void llmos_pool_destroy(void* pool);
-int32_t llmos_step(const LlmosModel* model, const LlmosStep* step);  // LlmosStatus
+// Exported by every compiled model. Windows wants that said where a function is first named.
+#if defined(_WIN32)
+#define LLMOS_API __declspec(dllexport)
+#else
+#define LLMOS_API
+#endif
+
+LLMOS_API uint32_t llmos_abi_version(void);
+LLMOS_API uint64_t llmos_weights_bytes(void);
+LLMOS_API uint64_t llmos_page_bytes(void);
+LLMOS_API uint64_t llmos_workspace_bytes(int32_t max_tokens, int32_t max_outputs);
+LLMOS_API void* llmos_pool_create(int32_t n_threads);  // NULL when the threads cannot be started
+LLMOS_API void llmos_pool_destroy(void* pool);
+LLMOS_API int32_t llmos_step(const LlmosModel* model, const LlmosStep* step);  // LlmosStatus
 
 // Exported by models with an encoder: reads whole sources, each from position 0 on, one after another in the batch. token_ids,
 // positions, sequence and block_table are those of the sources, whose pages keep what `LlmosStep.sources` leads to.
@@ -127,12 +133,12 @@ int32_t llmos_encode(const LlmosModel* model, const LlmosStep* step);  // LlmosS
 
 // Packs a matrix w [rows][columns], stored as LLMOS_FLOAT32, LLMOS_FLOAT16 or LLMOS_BF16, into the blocks of `format`:
 // (rows + 15) / 16 of them at `out`. Needs no alignment and no model; several threads may pack different rows. Returns LlmosStatus.
-int32_t llmos_pack(int32_t format, int32_t stored, int64_t rows, int64_t columns, const void* w, void* out);
+LLMOS_API int32_t llmos_pack(int32_t format, int32_t stored, int64_t rows, int64_t columns, const void* w, void* out);
 
 // As llmos_pack, of codes [rows][columns] (signed for LLMOS_INT8, else 0 to 15) and their float16 scales [rows][groups of 32
 // columns]; minimums likewise for LLMOS_UINT4, else null.
-int32_t llmos_pack_groups(int32_t format, int64_t rows, int64_t columns, const void* codes, const void* scales, const void* minimums,
-                          void* out);
+LLMOS_API int32_t llmos_pack_groups(int32_t format, int64_t rows, int64_t columns, const void* codes, const void* scales, const void* minimums,
+                                    void* out);
 
 #ifdef __cplusplus
 }

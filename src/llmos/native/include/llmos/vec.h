@@ -175,6 +175,12 @@ LLMOS_INLINE F16 LoadHalf(const uint16_t* p) {
   F16 v;
   memcpy(&v, out, sizeof v);
   return v;
+#elif defined(__aarch64__)
+  float32x4_t out[4];
+  for (int quarter = 0; quarter < 4; ++quarter) out[quarter] = vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * quarter)));
+  F16 v;
+  memcpy(&v, out, sizeof v);
+  return v;
 #else
   H16 h;
   memcpy(&h, p, sizeof h);
@@ -184,6 +190,8 @@ LLMOS_INLINE F16 LoadHalf(const uint16_t* p) {
 LLMOS_INLINE float FromHalf(uint16_t h) {
 #if defined(__F16C__)
   return _cvtsh_ss(h);
+#elif defined(__aarch64__)
+  return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(h))), 0);
 #else
   return HalfBits(U16{} + h)[0];
 #endif
@@ -193,6 +201,8 @@ LLMOS_INLINE float FromHalf(uint16_t h) {
 LLMOS_INLINE uint16_t ToHalf(float x) {
 #if defined(__F16C__)
   return _cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT);
+#elif defined(__aarch64__)
+  return vget_lane_u16(vreinterpret_u16_f16(vcvt_f16_f32(vdupq_n_f32(x))), 0);
 #else
   uint32_t u;
   memcpy(&u, &x, 4);
@@ -210,6 +220,10 @@ LLMOS_INLINE uint16_t ToHalf(float x) {
 LLMOS_INLINE void StoreHalf(uint16_t* p, F16 v) {
 #if defined(__AVX512F__)
   _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__aarch64__)
+  float32x4_t in[4];
+  memcpy(in, &v, sizeof v);
+  for (int quarter = 0; quarter < 4; ++quarter) vst1_u16(p + 4 * quarter, vreinterpret_u16_f16(vcvt_f16_f32(in[quarter])));
 #else
   for (int i = 0; i < kLanes; ++i) p[i] = ToHalf(v[i]);
 #endif
