@@ -24,12 +24,12 @@ class Unigram:
         self._unk_id = unk_id
         ordinary = [score for id, (_, score) in enumerate(pieces) if id not in hidden and id not in user_defined]
         best = max(ordinary, default=0.0)
-        self._unknown = ctypes.c_float(min(ordinary, default=0.0) - _UNKNOWN_PENALTY).value
+        self._unknown = _float32(min(ordinary, default=0.0) - _UNKNOWN_PENALTY)
         self._pieces: dict[str, tuple[int, float]] = {}
         lengths: dict[str, set[int]] = {}
         for id, (text, score) in enumerate(pieces):
             if id not in hidden:
-                bonus = len(text.encode()) * best - 0.1
+                bonus = _float32(_float32(len(text.encode()) * best) - _float32(0.1))
                 self._pieces[text] = id, bonus if id in user_defined else score
                 lengths.setdefault(text[:2], set()).add(len(text))
         self._lengths = {start: tuple(sorted(found)) for start, found in lengths.items()}
@@ -83,3 +83,7 @@ class _Paths:
         if self.starts[end] < 0 or self._float32.value > self.scores[end]:
             self.scores[end], self.starts[end], self.ids[end] = self._float32.value, start, id
             self._furthest = max(self._furthest, end)
+
+
+def _float32(value: float) -> float:
+    return ctypes.c_float(value).value
