@@ -181,9 +181,23 @@ def test_a_catalogue_name_is_of_the_hub_whatever_folders_are_here(tmp_path, monk
 
 
 @pytest.mark.parametrize(
-    ("file", "said"), [("x.gguf", "GGUF is not supported yet"), ("model.safetensors", "give the folder that holds it")]
+    ("file", "said"), [("x.onnx", "not a kind of model"), ("model.safetensors", "give the folder that holds it")]
 )
 def test_files_of_other_kinds_are_told_what_to_do(tmp_path, file, said):
     (tmp_path / file).write_bytes(b"")
     with pytest.raises(UserError, match=said):
         resolve(str(tmp_path / file))
+
+
+def test_a_gguf_file_or_a_folder_with_one_is_a_model(tmp_path):
+    for name in ("a-00001-of-00002.gguf", "a-00002-of-00002.gguf", "mmproj-a.gguf"):
+        (tmp_path / name).write_bytes(b"GGUF")
+    for path in (tmp_path / "a-00001-of-00002.gguf", tmp_path):
+        found = resolve(str(path))
+        assert (found.kind, found.path) == ("gguf", tmp_path / "a-00001-of-00002.gguf")
+        assert found.display == str(path)
+    (tmp_path / "b.gguf").write_bytes(b"GGUF")
+    with pytest.raises(UserError, match=r"several models: name one of a-00001-of-00002\.gguf, b\.gguf"):
+        resolve(str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    assert resolve(str(tmp_path)).kind == "folder"

@@ -8,15 +8,15 @@ from llmos.core.errors import FormatError
 from llmos.weights.gguf.blocks import BLOCKS
 from llmos.weights.gguf.groups import HELD_BY
 from llmos.weights.gguf.tensor import stored_tensor
-from llmos.weights.quantized import QuantizedTensor
+from llmos.weights.quantized import QuantizedTensor, widened
 from tests.gguf_files import KINDS, Quantised, dequantised, random_rows
 
 
-def stored(rows: Quantised, prefer: str | None = None) -> QuantizedTensor:
+def stored(rows: Quantised) -> QuantizedTensor:
     data, type = rows
     values, n_bytes = gguf.GGML_QUANT_SIZES[type]
     shape = (len(data), data.shape[1] // n_bytes * values)
-    tensor = stored_tensor(int(type), data.reshape(-1), shape, "x.gguf: tensor 'w'", prefer)
+    tensor = stored_tensor(int(type), data.reshape(-1), shape, "x.gguf: tensor 'w'")
     assert isinstance(tensor, QuantizedTensor)
     return tensor
 
@@ -54,13 +54,14 @@ def test_rows_are_decoded_in_pieces(monkeypatch):
     assert np.array_equal(stored(rows).float32(), dequantised(rows))
 
 
-EXACT = [(kind, format) for kind, held in HELD_BY.items() for format in held if kind != "Q4_K"]
+EXACT = [(kind, format) for kind, (format, _) in HELD_BY.items() if kind != "Q4_K"]
+EXACT += [("Q4_0", "uint4"), ("Q4_0", "int8")]
 
 
 @pytest.mark.parametrize(("kind", "format"), EXACT)
 def test_groups_stand_for_exactly_the_stored_values(kind, format):
     rows = random_rows(kind, 12, 256)
-    tensor = stored(rows, prefer=format)
+    tensor = widened(stored(rows), format)
     assert tensor.keeps == format
     assert np.array_equal(tensor.rows(2, 11).groups().float32(), dequantised(rows)[2:11])
 
@@ -77,8 +78,9 @@ def test_groups_of_q4_k_round_only_the_scales():
 
 def test_what_no_format_holds_says_so():
     for kind in ("Q2_K", "Q3_K", "Q5_1", "Q5_K", "Q6_K"):
-        assert stored(random_rows(kind, 1, 256), prefer="int8").keeps is None
-    assert stored(random_rows("Q8_0", 1, 256), prefer="int4").keeps == "int8"
+        assert widened(stored(random_rows(kind, 1, 256)), "int8").keeps is None
+    assert widened(stored(random_rows("Q8_0", 1, 256)), "int4").keeps == "int8"
+    assert stored(random_rows("Q4_0", 1, 256)).formats == ("int4", "uint4", "int8")
 
 
 def test_scales_that_are_no_numbers_are_refused_by_name():

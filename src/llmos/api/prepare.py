@@ -9,6 +9,7 @@ from typing import Any, cast
 from llmos.api.adapters import NamedAdapter, adapt, base_of, named_adapters, text_folder
 from llmos.api.assemble import fill_weights, rope_tables, weights_bytes
 from llmos.api.demand import Demand, sizes_of
+from llmos.api.gguf import open_gguf
 from llmos.api.limits import check_generation, check_memory, check_numbers, chosen_context, chosen_reach
 from llmos.api.quantization import open_weights, split_config
 from llmos.artifact import Bundle, open_bundle
@@ -44,7 +45,8 @@ class Source:
 
     files: those that were read for it; tokenizer_unapplied: what its tokenizer settings ask for and is not done; adapters: what
     is merged into it, in order; tables: the precision of embedding and head where they are not
-    quantised and the layers are; notices: what a user should know who leaves the weight format to us.
+    quantised and the layers are; notices: what a user should know who leaves the weight format to us; stored: how its tensors
+    are stored, where that is more than its precision.
     """
 
     resolved: Resolved
@@ -59,6 +61,7 @@ class Source:
     tokenizer_unapplied: tuple[str, ...] = ()
     parameters: Parameters | AdaptedParameters | None = None
     adapters: tuple[NamedAdapter, ...] = ()
+    stored: str | None = None
     bundle: Bundle | None = None
 
     @property
@@ -207,6 +210,8 @@ def open_source(name: str, adapters: Sequence[str] = (), progress: Callable[[str
         if opened:
             raise UserError(f"{name} is compiled already: give --adapter when it is compiled from its source")
         return _open_bundle(resolved)
+    if resolved.kind == "gguf":
+        return _open_gguf(resolved, opened)
     if resolved.kind == "llama2c":
         return _open_llama2c(resolved, opened)
     return _open_folder(resolved, opened)
@@ -301,6 +306,28 @@ def _open_llama2c(resolved: Resolved, adapters: Sequence[NamedAdapter]) -> Sourc
     )
 
 
+def _open_gguf(resolved: Resolved, adapters: Sequence[NamedAdapter]) -> Source:
+    if adapters:
+        raise UserError(
+            f"{resolved.path}: adapters are merged into models in the Hugging Face layout, not into GGUF files"
+        )
+    opened = open_gguf(resolved.path)
+    precision = opened.parameters.precision
+    return Source(
+        resolved=resolved,
+        files=opened.files,
+        config=opened.config,
+        spec=opened.spec,
+        prompt_format=opened.prompt_format,
+        precision=precision.dtype,
+        tables=precision.tables,
+        notices=precision.notices,
+        generation=opened.generation,
+        parameters=opened.parameters,
+        stored=opened.stored,
+    )
+
+
 def _open_bundle(resolved: Resolved) -> Source:
     bundle, path = open_bundle(resolved.path), resolved.path
     config, format = bundle.document("spec"), bundle.document("prompt_format")
@@ -383,7 +410,7 @@ def _info(source: Source, options: Options, target: str, context: int, program: 
         "vocab": spec.vocab,
         "context": context,
         "trained_context": spec.context,
-        "formats": formats_of(options) | {"checkpoint": source.precision},
+        "formats": formats_of(options) | {"checkpoint": source.stored or source.precision},
         "weights_bytes": program.weights_bytes,
         "target": target,
         "prompt_format": source.prompt_format.hash if source.prompt_format else None,

@@ -18,6 +18,7 @@ _KNOWN = {
     "LLMOS_OFFLINE": "1: never use the network",
     "LLMOS_TARGET": "instruction set to compile for: portable, x86-64-v3, x86-64-v4 (default: the best of this machine)",
     "LLMOS_TEST_DATA": "folder with the test suite's data",
+    "LLMOS_TEST_LLAMA_CPP": "Python interpreter with llama-cpp-python, which the test suite compares with",
     "LLMOS_THREADS": "threads to use (default: the cores that this process may use)",
 }
 
@@ -34,6 +35,7 @@ class Environment:
     state: Path
     target: str | None = None
     test_data: Path | None = None
+    test_llama_cpp: str | None = None
     threads: int | None = None
 
 
@@ -54,6 +56,7 @@ def environment(variables: Mapping[str, str] = os.environ) -> Environment:
         offline=(variables.get("LLMOS_OFFLINE") or "0") not in ("0", "false", "no"),
         target=variables.get("LLMOS_TARGET") or None,
         test_data=Path(test_data) if test_data else None,
+        test_llama_cpp=variables.get("LLMOS_TEST_LLAMA_CPP") or None,
         threads=_threads(variables.get("LLMOS_THREADS")),
     )
 

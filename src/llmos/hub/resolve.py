@@ -12,11 +12,13 @@ from llmos.core.env import environment
 from llmos.core.errors import UserError
 from llmos.hub.download import download
 from llmos.models import CATALOGUE, lookup
+from llmos.weights import gguf_parts
 
 __all__ = ["Resolved", "embedded_models", "existing", "is_hub_id", "is_path", "resolve"]
 
 _PICKLES = (".pt", ".pth", ".ckpt", ".pkl")
 _SUFFIXES = (".llm", ".bin", ".safetensors", ".gguf", ".json", *_PICKLES)  # of files that people take for a model
+_CONFIGS = ("config.json", "adapter_config.json")  # of a folder in the Hugging Face layout
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 
 
@@ -24,7 +26,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 class Resolved:
     """Where a model is. notice: what the user should be told, when the model is not what the name says."""
 
-    kind: Literal["embedded", "folder", "bundle", "llama2c"]
+    kind: Literal["embedded", "folder", "bundle", "gguf", "llama2c"]
     path: Path
     display: str
     notice: str | None = None
@@ -69,6 +71,7 @@ def resolve(
     """
     path = existing(name)
     if path is not None:
+        path = _gguf_in(path) or path
         return Resolved(kind=_kind(path), path=path, display=name)
     entry = lookup(name)
     if entry is not None and entry.embedded is not None:
@@ -107,15 +110,28 @@ def _missing_path(name: str) -> str:
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name.lower(), CATALOGUE, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known names: {', '.join(CATALOGUE)}."
-    kinds = "a folder in the Hugging Face layout, a .llm file, a llama2.c .bin file, or organisation/name on the Hub"
+    kinds = "a folder in the Hugging Face layout, a .gguf or .llm file, a llama2.c .bin file, or organisation/name on the Hub"
     return f"there is no model {name!r}: {hint} A model is also {kinds}"
 
 
-def _kind(path: Path) -> Literal["folder", "bundle", "llama2c"]:
+def _gguf_in(path: Path) -> Path | None:
+    """The GGUF model of a folder that holds nothing but that one, in one file or in parts; projectors of pictures aside."""
+    if not path.is_dir() or any((path / name).exists() for name in _CONFIGS):
+        return None
+    files = (file for file in path.glob("*.gguf") if not file.name.startswith("mmproj"))
+    models = sorted({gguf_parts(file)[0] for file in files})
+    if len(models) > 1:
+        raise UserError(f"{path} holds several models: name one of {', '.join(model.name for model in models[:10])}")
+    return models[0] if models else None
+
+
+def _kind(path: Path) -> Literal["folder", "bundle", "gguf", "llama2c"]:
     if path.is_dir():
         return "folder"
     if path.suffix == ".llm":
         return "bundle"
+    if path.suffix == ".gguf":
+        return "gguf"
     if path.suffix == ".bin":
         return "llama2c"
     if path.suffix in _PICKLES:
@@ -123,9 +139,9 @@ def _kind(path: Path) -> Literal["folder", "bundle", "llama2c"]:
             f"{path} is a pickle, which can run any program when it is opened; LLMOS never does. Convert it where you trust its source: "
             "load it with transformers, then save_pretrained(folder) writes safetensors"
         )
-    hint = {".gguf": " (GGUF is not supported yet)", ".safetensors": f": give the folder that holds it, {path.parent}"}
+    hint = {".safetensors": f": give the folder that holds it, {path.parent}"}
     raise UserError(
-        f"{path} is not a kind of model that LLMOS reads: a folder in the Hugging Face layout, .llm, or llama2.c .bin"
+        f"{path} is not a kind of model that LLMOS reads: a folder in the Hugging Face layout, .gguf, .llm, or llama2.c .bin"
         + hint.get(path.suffix, "")
     )
 

@@ -2,6 +2,9 @@
 
 from llmos.models.catalogue import CATALOGUE, DEFAULT_MODEL, Entry, lookup
 from llmos.models.forward import encode, forward, memories, remember
+from llmos.models.gguf import Gguf
+from llmos.models.gguf_config import config_from_gguf, gguf_sources, gguf_unused
+from llmos.models.gguf_rope import FACTOR_TENSORS
 from llmos.models.registry import FAMILIES, sources, spec_from_config
 from llmos.models.relative import bucket, buckets
 from llmos.models.rope import inverse_frequencies
@@ -26,11 +29,13 @@ from llmos.models.spec import (
 __all__ = [
     "CATALOGUE",
     "DEFAULT_MODEL",
+    "FACTOR_TENSORS",
     "FAMILIES",
     "Attention",
     "Encoder",
     "Entry",
     "Experts",
+    "Gguf",
     "HeadNorm",
     "Layer",
     "Llama3Scaling",
@@ -44,8 +49,11 @@ __all__ = [
     "Yarn",
     "bucket",
     "buckets",
+    "config_from_gguf",
     "encode",
     "forward",
+    "gguf_sources",
+    "gguf_unused",
     "inverse_frequencies",
     "layer_shapes",
     "lookup",

@@ -16,7 +16,7 @@ from llmos.models.shapes import shapes
 from llmos.models.source import Source
 from llmos.models.spec import Spec
 
-__all__ = ["FAMILIES", "find_families", "sources", "spec_from_config"]
+__all__ = ["FAMILIES", "fill_sources", "find_families", "sources", "spec_from_config"]
 
 
 def find_families(package: ModuleType) -> dict[str, ModuleType]:
@@ -56,7 +56,11 @@ _PLACES = {"layer": "{i}", "encoder": "{i}", "expert": "{e}"}
 def sources(spec: Spec) -> dict[str, Source]:
     """Where each parameter of the spec lies in its family's checkpoints, with numbers filled in (no prefix)."""
     family = FAMILIES[spec.family]
-    table = family.weights(spec) if hasattr(family, "weights") else family.WEIGHTS
+    return fill_sources(family.weights(spec) if hasattr(family, "weights") else family.WEIGHTS, spec)
+
+
+def fill_sources(table: Mapping[str, Source], spec: Spec) -> dict[str, Source]:
+    """A family's table with an entry for each parameter of the spec."""
     return {name: _source(table, spec, name) for name in shapes(spec)}
 
 

@@ -10,6 +10,7 @@ from llmos.core.errors import FormatError
 from llmos.weights.checkpoint import Checkpoint
 from llmos.weights.precision import precision_of
 from llmos.weights.quantized import QuantizedTensor
+from llmos.weights.rope_rows import half_apart
 from llmos.weights.selection import select_rows
 from llmos.weights.tensor import Tensor
 
@@ -38,6 +39,9 @@ class _Source(Protocol):
     @property
     def plus(self) -> float: ...
 
+    @property
+    def paired_heads(self) -> int: ...
+
 
 class Parameters(Mapping[str, Tensor | QuantizedTensor]):
     """Our parameter name -> tensor, read when asked for.
@@ -65,6 +69,11 @@ class Parameters(Mapping[str, Tensor | QuantizedTensor]):
         self.precision = precision_of({n: checkpoint.tensor(self._tensor_names(n)[0]) for n in shapes}, checkpoint.path)
 
     def __getitem__(self, name: str) -> Tensor | QuantizedTensor:
+        tensor, heads = self._selected(name), self._sources[name].paired_heads
+        return half_apart(tensor, heads) if heads else tensor
+
+    def _selected(self, name: str) -> Tensor | QuantizedTensor:
+        """A parameter with its rows in the order of the file."""
         source = self._sources[name]
         stored = [self.checkpoint.tensor(tensor) for tensor in self._tensor_names(name)]
         if isinstance(stored[0], QuantizedTensor):

@@ -1,4 +1,4 @@
-"""Which number format keeps a checkpoint's matrices, so that nothing is rounded unless someone asks for it."""
+"""Which number format keeps a checkpoint's matrices, so that little is rounded unless someone asks for it, and what is, is told."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,13 +11,15 @@ __all__ = ["Precision", "precision_of"]
 
 _WIDTH = {"float32": 3, "bfloat16": 2, "float16": 1}
 
+Stored = Tensor | QuantizedTensor
+
 
 @dataclass(frozen=True, kw_only=True)
 class Precision:
     """dtype: float32, bfloat16 or float16 for plain matrices, else the format of quantised ones: int8, int4, uint4 or float16.
 
-    tables: where the layers are quantised and embedding, positions or head are not, the dtype of these. notices: what a user
-    should know of the choice.
+    tables: of embedding, positions and head, where it is another than that of the layers. notices: what a user should know
+    of the choice.
     """
 
     dtype: str
@@ -25,46 +27,73 @@ class Precision:
     notices: tuple[str, ...] = ()
 
 
-def precision_of(tensors: Mapping[str, Tensor | QuantizedTensor], where: object) -> Precision:
+def precision_of(tensors: Mapping[str, Stored], where: object) -> Precision:
     """The precision of parameters by their names. Raises FormatError for numbers of other kinds, naming `where` they are."""
-    plain = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
-    strange = {tensor.dtype for tensor in plain.values()} - _WIDTH.keys()
+    strange = {tensor.dtype for tensor in tensors.values() if isinstance(tensor, Tensor)} - _WIDTH.keys()
     if strange:
         known = ", ".join(_WIDTH)
         raise FormatError(where, f"weights of type {', '.join(sorted(strange))} are not supported; known: {known}")
-    matrices = {name: tensor.dtype for name, tensor in plain.items() if len(tensor.shape) == 2}
-    quantized = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, QuantizedTensor)}
-    if not quantized:
+    matrices = {name: tensor for name, tensor in tensors.items() if len(tensor.shape) == 2}
+    if not _quantized(matrices.values()):
         return Precision(dtype=_widest(matrices.values()))
-    tables = [dtype for name, dtype in matrices.items() if not _of_layer(name)]
-    layers = sorted(filter(_of_layer, matrices))
-    kept = {name: tensor for name, tensor in quantized.items() if _of_layer(name) or not tables}
-    common = None if layers else _common({tensor.keeps for tensor in kept.values()})
-    if common is not None:
-        return Precision(dtype=common, tables=_widest(tables) if tables else None)
-    return Precision(dtype="float16", notices=(_notice(quantized, layers),))
+    layers = {name: tensor for name, tensor in matrices.items() if "layer." in name}
+    format = _format(layers.values())
+    if format is None:
+        return Precision(dtype="float16", notices=(_decoded(layers),))
+    tables = [tensor for name, tensor in matrices.items() if name not in layers]
+    of_tables = _of_tables(tables, format)
+    rounded = _rounded(layers.values(), format) | _rounded(tables, of_tables)
+    notices = (_rounding(sorted(rounded)),) if rounded else ()
+    return Precision(dtype=format, tables=None if of_tables == format else of_tables, notices=notices)
 
 
-def _of_layer(name: str) -> bool:
-    return "layer." in name
+def _format(matrices: Iterable[Stored]) -> str | None:
+    """The smallest format that holds all as they are; else int8 where that rounds each but a little, else None."""
+    matrices = list(matrices)
+    quantized = _quantized(matrices)
+    if not quantized:
+        return _widest(matrices)
+    held = [set(tensor.formats) if isinstance(tensor, QuantizedTensor) else set() for tensor in matrices]
+    common = next((format for format in ("int4", "uint4", "int8") if all(format in formats for formats in held)), None)
+    fits = all(tensor.fits == "int8" or "int8" in tensor.formats for tensor in quantized)
+    return common or ("int8" if fits else None)
 
 
-def _widest(dtypes: Iterable[str]) -> str:
-    return max(dtypes, key=_WIDTH.__getitem__)
+def _of_tables(tables: list[Stored], of_layers: str) -> str:
+    """The format of the layers where it holds the tables as they are, else their own."""
+    if all(isinstance(tensor, QuantizedTensor) and of_layers in tensor.formats for tensor in tables):
+        return of_layers
+    return _format(tables) or "float16"
 
 
-def _common(keeps: set[str | None]) -> str | None:
-    """The format that holds all of what these hold."""
-    if keeps == {"int4", "uint4"}:
-        return "uint4"
-    return next(iter(keeps)) if len(keeps) == 1 else None
+def _rounded(matrices: Iterable[Stored], format: str) -> set[str]:
+    """How matrices are stored that a format of codes does not hold."""
+    if format not in ("int4", "uint4", "int8"):
+        return set()
+    return {t.dtype for t in matrices if not isinstance(t, QuantizedTensor) or format not in t.formats}
 
 
-def _notice(quantized: Mapping[str, QuantizedTensor], layers: list[str]) -> str:
-    stored = ", ".join(sorted({tensor.dtype for tensor in quantized.values()}))
+def _quantized(matrices: Iterable[Stored]) -> list[QuantizedTensor]:
+    return [tensor for tensor in matrices if isinstance(tensor, QuantizedTensor)]
+
+
+def _widest(matrices: Iterable[Stored]) -> str:
+    return max((tensor.dtype for tensor in matrices), key=_WIDTH.__getitem__)
+
+
+def _rounding(kinds: list[str]) -> str:
+    return (
+        f"matrices that are stored as {', '.join(kinds)} are rounded a second time, to int8; weights='float16' or 'float32' keeps "
+        "their values and takes more memory"
+    )
+
+
+def _decoded(layers: Mapping[str, Stored]) -> str:
+    plain = sorted(name for name, tensor in layers.items() if isinstance(tensor, Tensor))
+    stored = ", ".join(sorted({tensor.dtype for tensor in _quantized(layers.values())}))
     why = (
-        f"{len(layers)} matrices are not quantised ({layers[0]}, ...)"
-        if layers
+        f"{len(plain)} matrices are not quantised ({plain[0]}, ...)"
+        if plain
         else "no weight format of LLMOS holds all of its layers exactly"
     )
     return (

@@ -11,6 +11,7 @@ import numpy as np
 
 __all__ = ["GROUP", "Groups", "QuantizedTensor", "widened"]
 
+_ALSO = {"int4": ("uint4", "int8")}  # a format -> those that hold what it holds
 GROUP = 32  # columns that share a scale; the last group of a row may have fewer
 
 
@@ -74,7 +75,8 @@ class QuantizedTensor:
     """A matrix that is stored quantised, read when asked for.
 
     dtype: the stored kind, such as "q4_0"; shape: (N, K); where: file and name, for messages; keeps: the weight format whose
-    groups hold it exactly or nearly, None where none does. read_float32(start, stop) gives the values of rows as float32;
+    groups hold it exactly or nearly, None where none does; fits: where none does, one that it is rounded to with little loss, None
+    where there is none. read_float32(start, stop) gives the values of rows as float32;
     read_groups(start, stop) the same rows as `Groups` of the format `keeps`, and is there where that is.
     """
 
@@ -83,6 +85,7 @@ class QuantizedTensor:
     where: str
     read_float32: Callable[[int, int], np.ndarray]
     keeps: str | None = None
+    fits: str | None = None
     read_groups: Callable[[int, int], Groups] | None = None
     first_row: int = 0
 
@@ -92,15 +95,12 @@ class QuantizedTensor:
     def rows(self, start: int, stop: int) -> "QuantizedTensor":
         """The tensor of rows start .. stop; nothing is read yet."""
         assert 0 <= start <= stop <= self.shape[0], f"rows {start} to {stop} of {self.shape}"
-        return QuantizedTensor(
-            dtype=self.dtype,
-            shape=(stop - start, self.shape[1]),
-            where=self.where,
-            read_float32=self.read_float32,
-            keeps=self.keeps,
-            read_groups=self.read_groups,
-            first_row=self.first_row + start,
-        )
+        return replace(self, shape=(stop - start, self.shape[1]), first_row=self.first_row + start)
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The weight formats that hold it, the smallest first (see `widened`)."""
+        return () if self.keeps is None else (self.keeps, *_ALSO.get(self.keeps, ()))
 
     def float32(self) -> np.ndarray:
         """The values as float32 (N, K)."""
@@ -119,7 +119,7 @@ class QuantizedTensor:
 def widened(tensor: QuantizedTensor, format: str) -> QuantizedTensor:
     """The tensor keeping `format` where that holds what it keeps: uint4 and int8 hold int4. Otherwise the tensor itself."""
     read = tensor.read_groups
-    if tensor.keeps != "int4" or format not in ("uint4", "int8") or read is None:
+    if tensor.keeps is None or format not in _ALSO.get(tensor.keeps, ()) or read is None:
         return tensor
     return replace(tensor, keeps=format, read_groups=lambda start, stop: _widen(read(start, stop), format))
 

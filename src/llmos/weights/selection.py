@@ -29,6 +29,7 @@ def select_rows(tensor: QuantizedTensor, rows: np.ndarray) -> QuantizedTensor:
         where=tensor.where,
         read_float32=read_float32,
         keeps=tensor.keeps,
+        fits=tensor.fits,
         read_groups=None if tensor.keeps is None else read_groups,
     )
 

@@ -1,6 +1,7 @@
 """GPT-2. Reference: transformers `modeling_gpt2.py`. Its linear layers are stored (in, out), q/k/v in one tensor."""
 
 from llmos.models.fields import Fields
+from llmos.models.gguf import FUSED_QKV, Gguf
 from llmos.models.source import Source
 from llmos.models.spec import Attention, Layer, Mlp, Norm, Spec
 
@@ -33,6 +34,20 @@ WEIGHTS = {
     "layer.{i}.down": Source("h.{i}.mlp.c_proj.weight", transpose=True),
     "layer.{i}.down.bias": Source("h.{i}.mlp.c_proj.bias"),
 }
+GGUF = Gguf(
+    arch="gpt2",
+    fields={
+        "n_embd": "embedding_length",
+        "n_inner": "feed_forward_length",
+        "n_layer": "block_count",
+        "n_head": "attention.head_count",
+        "n_positions": "context_length",
+        "layer_norm_epsilon": "attention.layer_norm_epsilon",
+    },
+    constants={"activation_function": "gelu_new"},
+    tensors=FUSED_QKV,
+    rope=False,
+)
 
 
 def spec(c: Fields) -> Spec:

@@ -2,6 +2,7 @@
 
 from llmos.models.decoder_fields import attention_of, mlp_of, repeated, spec_of
 from llmos.models.fields import Fields
+from llmos.models.gguf import DECODER, Gguf
 from llmos.models.source import Source
 from llmos.models.spec import Layer, Norm, Spec
 
@@ -31,6 +32,13 @@ WEIGHTS = {
     "layer.{i}.up.bias": Source("model.layers.{i}.mlp.up_proj.bias"),
     "layer.{i}.down.bias": Source("model.layers.{i}.mlp.down_proj.bias"),
 }
+GGUF = Gguf(
+    arch="llama",
+    fields=DECODER,
+    constants={"hidden_act": "silu"},
+    present={"attention_bias": "blk.0.attn_q.bias", "mlp_bias": "blk.0.ffn_up.bias"},
+    neighbours=True,
+)
 
 
 def spec(c: Fields) -> Spec:

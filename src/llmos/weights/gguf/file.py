@@ -37,12 +37,11 @@ class GgufFile:
     """A GGUF model under its tensors' names.
 
     metadata: that of the (first) file. Of a tensor with three axes (the matrices of all experts) every part is a tensor too:
-    `blk.0.ffn_up_exps.weight` is `blk.0.ffn_up_exps.{e}.weight`. prefer: the weight format that tensors are wanted in, where
-    they can be kept in more than one. Maps stay open as long as a tensor of them is in use.
+    `blk.0.ffn_up_exps.weight` is `blk.0.ffn_up_exps.{e}.weight`. Maps stay open as long as a tensor of them is in use.
     """
 
-    def __init__(self, path: Path, prefer: str | None = None):
-        self.path, self.prefer = path, prefer
+    def __init__(self, path: Path):
+        self.path = path
         self._files = _missing_told(gguf_parts(path))
         self._tensors: dict[str, _Stored] = {}
         self._types: Counter[str] = Counter()
@@ -57,6 +56,13 @@ class GgufFile:
     def names(self) -> list[str]:
         return list(self._tensors)
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of all tensors, by their names."""
+        return {
+            name: stored.entry.shape if stored.part is None else stored.entry.shape[1:]
+            for name, stored in self._tensors.items()
+        }
+
     def types(self) -> dict[str, int]:
         """Type as people write it (`Q4_K`) -> number of tensors."""
         return dict(self._types.most_common())
@@ -67,7 +73,7 @@ class GgufFile:
         data = stored.raw[entry.start : entry.start + entry.n_bytes]
         if stored.part is not None:
             data, shape = data.reshape(shape[0], -1)[stored.part], shape[1:]
-        return stored_tensor(entry.type, data, shape, f"{stored.path}: tensor {name!r}", self.prefer)
+        return stored_tensor(entry.type, data, shape, f"{stored.path}: tensor {name!r}")
 
     def _add(self, path: Path, number: int) -> None:
         raw = _mapped(path)

@@ -20,12 +20,8 @@ def _column(numbers: np.ndarray) -> np.ndarray:
     return numbers[:, None]
 
 
-def _q4_0_int4(b: np.ndarray) -> Pieces:
+def _q4_0(b: np.ndarray) -> Pieces:
     return nibbles(b["qs"], 16), _column(b["d"]), None
-
-
-def _q4_0_int8(b: np.ndarray) -> Pieces:
-    return nibbles(b["qs"], 16).astype(np.int8) - np.int8(8), _column(b["d"]), None
 
 
 def _q4_1(b: np.ndarray) -> Pieces:
@@ -50,12 +46,12 @@ def _q4_k(b: np.ndarray) -> Pieces:
     return nibbles(b["qs"], 32), (d * scales).astype(np.float16), -(dmin * minimums).astype(np.float16)
 
 
-# Block type -> the formats that hold it, the smallest first, with what takes its blocks apart.
-HELD_BY: dict[str, dict[str, Callable[[np.ndarray], Pieces]]] = {
-    "Q4_0": {"int4": _q4_0_int4, "int8": _q4_0_int8},
-    "Q4_1": {"uint4": _q4_1},
-    "Q4_K": {"uint4": _q4_k},
-    "Q5_0": {"int8": _q5_0},
-    "Q8_0": {"int8": _q8_0},
-    "IQ4_NL": {"int8": _iq4_nl},
+# Block type -> the smallest weight format that holds it, with what takes its blocks apart.
+HELD_BY: dict[str, tuple[str, Callable[[np.ndarray], Pieces]]] = {
+    "Q4_0": ("int4", _q4_0),
+    "Q4_1": ("uint4", _q4_1),
+    "Q4_K": ("uint4", _q4_k),
+    "Q5_0": ("int8", _q5_0),
+    "Q8_0": ("int8", _q8_0),
+    "IQ4_NL": ("int8", _iq4_nl),
 }

@@ -15,13 +15,11 @@ __all__ = ["stored_tensor"]
 _CHUNK_VALUES = 1 << 20  # decoded at once: temporaries stay within the cache's reach and memory near 20 MB
 
 
-def stored_tensor(
-    kind: int, raw: np.ndarray, shape: tuple[int, ...], where: str, prefer: str | None = None
-) -> Tensor | QuantizedTensor:
-    """The tensor in `raw` (uint8). kind: ggml's number of its type; prefer: a weight format whose groups are wanted.
+def stored_tensor(kind: int, raw: np.ndarray, shape: tuple[int, ...], where: str) -> Tensor | QuantizedTensor:
+    """The tensor in `raw` (uint8). kind: ggml's number of its type.
 
-    A quantised tensor `keeps` the preferred format where that holds it, else the smallest that does. One that is no matrix is
-    decoded: what is not multiplied with stays small.
+    A quantised tensor `keeps` the smallest weight format that holds it. One that is no matrix is decoded: what is not
+    multiplied with is small.
     """
     if kind in PLAIN:
         name, code = PLAIN[kind]
@@ -30,15 +28,15 @@ def stored_tensor(
     rows = raw.reshape(-1, shape[-1] // type.values * type.n_bytes)
     if len(shape) != 2:
         return Tensor("float32", _decode(type, rows).reshape(shape), where)
-    held_by = HELD_BY.get(type.name, {})
-    keeps = prefer if prefer in held_by else next(iter(held_by), None)
+    keeps, take_apart = HELD_BY.get(type.name, (None, None))
     return QuantizedTensor(
         dtype=type.name.lower(),
         shape=(shape[0], shape[1]),
         where=where,
         read_float32=lambda start, stop: _decode(type, rows[start:stop]),
         keeps=keeps,
-        read_groups=None if keeps is None else _group_reader(type, rows, held_by[keeps], where),
+        fits="int8",
+        read_groups=None if take_apart is None else _group_reader(type, rows, take_apart, where),
     )
 
 

@@ -1,0 +1,161 @@
+"""GGUF files as models: the logits of transformers with the same weights, for every type and every family that has a table."""
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.torch
+models = pytest.importorskip("tests.gguf_models", reason="transformers and torch are not installed")
+
+from llmos.api.gguf import open_gguf  # noqa: E402
+from llmos.core.errors import FormatError, UserError  # noqa: E402
+from llmos.models import forward  # noqa: E402
+from llmos.ops.numpy_ops import NumpyOps  # noqa: E402
+from tests.gguf_files import KINDS, PLAIN, plain, write  # noqa: E402
+from tests.tiny_checkpoints import logits  # noqa: E402
+
+
+def check_logits(path, model, tolerance=1e-5) -> None:
+    """Ours, from the file and in float64, beside those of transformers."""
+    opened = open_gguf(path)
+    w = {name: opened.parameters[name].float32().astype(np.float64) for name in opened.parameters}
+    ids = np.random.default_rng(1).integers(0, opened.spec.vocab, 17).tolist()
+    ours = forward(NumpyOps(), opened.spec, w, ids, np.arange(len(ids)))
+    theirs = logits(model.double(), ids)
+    assert np.abs(ours - theirs).max() <= tolerance * np.abs(theirs).max()
+
+
+@pytest.mark.parametrize("name", models.CASES)
+def test_every_family_computes_what_transformers_does(name, tmp_path):
+    case = models.CASES[name]
+    model = case.model()
+    check_logits(models.write_model(tmp_path / "x.gguf", case, model), model)
+
+
+TYPES = [("llama", kind) for kind in (*KINDS, *PLAIN[1:])] + [("gpt2", "Q4_0"), ("gpt2", "Q6_K")]
+
+
+@pytest.mark.parametrize(("name", "kind"), TYPES)
+def test_every_type_stands_for_the_weights_that_the_package_decodes(name, kind, tmp_path):
+    case = models.WIDE[name]
+    model = case.model()
+    check_logits(models.write_model(tmp_path / "x.gguf", case, model, kind), model)
+
+
+def llama(tmp_path, change=lambda metadata, tensors: None, **settings):
+    """The file of a tiny llama, something in it changed."""
+    case = models.CASES["llama"]
+    model = case.model()
+    written = {}
+
+    def catch(path, arch, metadata, tensors, **more):
+        written.update(arch=arch, metadata=dict(metadata), tensors=dict(tensors))
+        return path
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "write", catch)
+        models.write_model(tmp_path / "x.gguf", case, model)
+    change(written["metadata"], written["tensors"])
+    return write(tmp_path / "x.gguf", settings.get("arch", written["arch"]), written["metadata"], written["tensors"])
+
+
+def drop(key):
+    return lambda metadata, tensors: metadata.pop(key)
+
+
+def put(**keys):
+    return lambda metadata, tensors: metadata.update({"llama." + key.replace("__", "."): keys[key] for key in keys})
+
+
+def add(*names):
+    factors = plain("F32", np.ones(5, np.float32))
+    return lambda metadata, tensors: tensors.update(dict.fromkeys(names, factors))
+
+
+REFUSED = {
+    "a key that nothing reads": (put(brand_new=1), "llama fields that are not understood.*brand_new"),
+    "experts that are not known of": (put(expert_count=4), "expert_count = 4 is not supported"),
+    "attention that sees ahead": (put(attention__causal=False), "attention.causal = False"),
+    "values of another size": (put(attention__value_length=7), "attention.value_length = 7"),
+    "no layers": (drop("llama.block_count"), "num_hidden_layers is missing"),
+    "no width": (drop("llama.embedding_length"), "embedding_length is missing"),
+    "a width of text": (put(embedding_length="48"), "embedding_length must be int"),
+    "many layers": (put(block_count=2**31), "num_hidden_layers is 2147483648"),
+    "another kind of rope": (put(rope__scaling__type="su"), "rope.scaling.type is 'su'; understood"),
+    "part of a head": (put(rope__dimension_count=6), "rope.dimension_count is 6"),
+    "longrope alone": (put(rope__scaling__type="longrope"), "no tensor of factors"),
+    "one half of the factors": (add("rope_factors_long.weight"), "only one is there"),
+    "stretched twice": (
+        lambda m, t: (
+            put(rope__scaling__type="linear", rope__scaling__factor=2.0)(m, t),
+            add("rope_freqs.weight")(m, t),
+        ),
+        "stretched twice",
+    ),
+    "an unknown tensor": (add("blk.0.brand_new.weight"), "unexpected blk.0.brand_new.weight"),
+    "a missing tensor": (lambda m, t: t.pop("blk.1.ffn_up.weight"), "missing blk.1.ffn_up.weight"),
+    "a vocabulary only": (lambda m, t: t.clear(), "no tensor token_embd.weight"),
+    "an adapter": (lambda m, t: m.update({"general.type": "adapter"}), "a part of kind 'adapter'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_not_understood_is_refused_by_name(case, tmp_path):
+    change, message = REFUSED[case]
+    with pytest.raises(UserError, match=f"x.gguf.*{message}"):
+        open_gguf(llama(tmp_path, change))
+
+
+def test_an_unknown_architecture_is_refused_with_those_that_are_known(tmp_path):
+    with pytest.raises(UserError, match=r"architecture 'brand-new' are not read from GGUF; known: gpt2, .*llama"):
+        open_gguf(llama(tmp_path, arch="brand-new"))
+
+
+def test_what_changes_nothing_may_be_there(tmp_path):
+    change = put(vocab_size=32000, rope__scaling__finetuned=False, expert_count=0, attention__causal=True)
+    assert len(open_gguf(llama(tmp_path, change)).spec.layers) == 2
+
+
+def test_rope_that_is_stretched_by_yarn_is_that_of_the_config(tmp_path):
+    scaling = {"type": "yarn", "factor": 4.0, "original_context_length": 64}
+    spec = open_gguf(llama(tmp_path, put(**{f"rope__scaling__{key}": value for key, value in scaling.items()}))).spec
+    rope = spec.layers[0].attention.rope
+    assert rope.yarn.factor == 4 and rope.yarn.original_context == 64
+    assert rope.magnitude == pytest.approx(0.1 * np.log(4) + 1)
+
+
+def test_sampling_defaults_of_the_file_are_taken(tmp_path):
+    sampling = {"general.sampling.temp": 0.5, "general.sampling.top_k": 7, "general.sampling.mirostat": 2}
+    opened = open_gguf(llama(tmp_path, lambda metadata, tensors: metadata.update(sampling)))
+    assert opened.generation == {"temperature": 0.5, "top_k": 7, "mirostat": 2}
+
+
+def test_the_precision_is_the_smallest_format_that_holds_all_matrices(tmp_path):
+    case = models.WIDE["llama"]
+    found = {}
+    for kind in ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q4_K", "Q8_0", "Q5_0", "Q6_K"):
+        opened = open_gguf(models.write_model(tmp_path / f"{kind}.gguf", case, case.model(), kind))
+        found[kind] = opened.parameters.precision.dtype
+        assert opened.stored == (kind if kind == "F32" else f"{kind}, F32")
+    floats = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+    assert found == floats | {
+        "Q4_0": "int4",
+        "Q4_1": "uint4",
+        "Q4_K": "uint4",
+        "Q8_0": "int8",
+        "Q5_0": "int8",
+        "Q6_K": "int8",
+    }
+
+
+def test_matrices_of_two_kinds_share_a_format_where_one_holds_both(tmp_path):
+    case = models.WIDE["llama"]
+    for other, format in (("Q4_0", "int4"), ("Q4_1", "uint4"), ("Q4_K", "uint4"), ("Q6_K", "int8"), ("F16", "int8")):
+        path = models.write_model(tmp_path / "x.gguf", case, case.model(), "Q4_0", {"output.weight": other})
+        assert open_gguf(path).parameters.precision.dtype == format
+
+
+def test_damage_is_a_format_error(tmp_path):
+    path = llama(tmp_path)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(FormatError, match="cut off"):
+        open_gguf(path)

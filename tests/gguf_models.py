@@ -1,0 +1,173 @@
+"""Tiny transformers models as GGUF files, converted as llama.cpp's converter does it; names come from the `gguf` package."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from tests import tiny_checkpoints as tiny
+from tests.gguf_files import PLAIN, Quantised, dequantised, plain, random_rows, write
+
+Change = Callable[[str, np.ndarray, Any], np.ndarray]  # (name in transformers, values, config) -> values as stored
+
+
+def _same(name: str, values: np.ndarray, config: Any) -> np.ndarray:
+    return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """arch: the package's; metadata: of a config; stored: what conversion does to values, and restored its inverse."""
+
+    model: Callable[[], PreTrainedModel]
+    arch: gguf.MODEL_ARCH
+    metadata: Callable[[Any], dict[str, Any]]
+    stored: Change = _same
+    restored: Change = _same
+    extra: Callable[[Any], Mapping[str, Quantised]] = field(default=lambda config: {})
+
+    @property
+    def name(self) -> str:
+        return gguf.MODEL_ARCH_NAMES[self.arch]
+
+
+def write_model(
+    path: Path, case: Case, model: PreTrainedModel, kind: str = "F32", others: Mapping[str, str] | None = None
+) -> Path:
+    """kind: type of all matrices, others: of some tensors by their names in the file. The model's become what the file stores,
+    for which a quantised one gets random blocks.
+    """
+    config = model.config
+    names = gguf.get_tensor_name_map(case.arch, config.num_hidden_layers)
+    tensors: dict[str, Quantised] = {}
+    parameters = dict(model.named_parameters())
+    for i, (name, parameter) in enumerate(parameters.items()):
+        base, _, last = name.rpartition(".")
+        ours = f"{names.get_name(base)}.{last}"
+        values = case.stored(name, parameter.detach().float().numpy(), config)
+        is_matrix = values.ndim == 2 and ours != "position_embd.weight"
+        stored = (others or {}).get(ours, kind if is_matrix else "F32")
+        if stored in PLAIN:
+            tensors[ours] = plain(stored, values)
+        else:
+            tensors[ours] = random_rows(stored, *values.shape, seed=i)
+        if stored != "F32":
+            kept = case.restored(name, dequantised(tensors[ours]), config)
+            with torch.no_grad():
+                parameter.copy_(torch.from_numpy(np.ascontiguousarray(kept)))
+    keys = {f"{case.name}.{key}": value for key, value in case.metadata(config).items()}
+    keys["tokenizer.ggml.model"] = "none"
+    return write(path, case.name, keys, tensors | dict(case.extra(config)))
+
+
+def _decoder(c: Any) -> dict[str, Any]:
+    return {
+        "context_length": c.max_position_embeddings,
+        "embedding_length": c.hidden_size,
+        "block_count": c.num_hidden_layers,
+        "feed_forward_length": c.intermediate_size,
+        "attention.head_count": c.num_attention_heads,
+        "attention.head_count_kv": c.num_key_value_heads,
+    }
+
+
+def _llama(c: Any) -> dict[str, Any]:
+    return _decoder(c) | {
+        "attention.key_length": c.head_dim,
+        "attention.value_length": c.head_dim,
+        "attention.layer_norm_rms_epsilon": c.rms_norm_eps,
+        "rope.dimension_count": c.head_dim,
+        "rope.freq_base": float(c.rope_parameters["rope_theta"]),
+        "vocab_size": c.vocab_size,
+    }
+
+
+def _gpt2(c: Any) -> dict[str, Any]:
+    return {
+        "context_length": c.n_positions,
+        "embedding_length": c.n_embd,
+        "block_count": c.n_layer,
+        "feed_forward_length": c.n_inner or 4 * c.n_embd,
+        "attention.head_count": c.n_head,
+        "attention.layer_norm_epsilon": c.layer_norm_epsilon,
+    }
+
+
+def _turned(name: str, values: np.ndarray, config: Any) -> np.ndarray:
+    """GPT-2's linear layers are stored (in, out) by transformers."""
+    return values.T if name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight")) else values
+
+
+def _heads(name: str, config: Any) -> int:
+    """Heads of a tensor of queries or keys, 0 for others."""
+    part = name.rpartition(".")[0]
+    counts = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    return next((count for ending, count in counts.items() if part.endswith(ending)), 0)
+
+
+def paired(name: str, values: np.ndarray, config: Any) -> np.ndarray:
+    """Rows of queries and keys with the two that rope turns together as neighbours."""
+    heads = _heads(name, config)
+    if not heads:
+        return values
+    return values.reshape(heads, 2, -1, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
+
+
+def unpaired(name: str, values: np.ndarray, config: Any) -> np.ndarray:
+    """The inverse of `paired`."""
+    heads = _heads(name, config)
+    if not heads:
+        return values
+    return values.reshape(heads, -1, 2, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
+
+
+def _llama3_factors(c: Any) -> dict[str, Quantised]:
+    """What the converter writes for rope_type llama3: the number by which each frequency is divided."""
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    stretched, _ = ROPE_INIT_FUNCTIONS["llama3"](c, "cpu")
+    plainly = c.rope_parameters["rope_theta"] ** (-np.arange(0, c.head_dim, 2) / c.head_dim)
+    return {"rope_freqs.weight": plain("F32", (plainly / stretched.numpy()).astype(np.float32))}
+
+
+def _linear(c: Any) -> dict[str, Any]:
+    return _llama(c) | {"rope.scaling.type": "linear", "rope.scaling.factor": float(c.rope_parameters["factor"])}
+
+
+def _of(model: Callable[[], PreTrainedModel], metadata=_llama, arch=gguf.MODEL_ARCH.LLAMA, **more: Any) -> Case:
+    return Case(model=model, arch=arch, metadata=metadata, **more)
+
+
+_PAIRED = {"stored": paired, "restored": unpaired}
+CASES = {
+    "llama": _of(tiny.CASES["llama"], **_PAIRED),
+    "llama, llama3 rope": _of(tiny.CASES["llama, llama3 rope"], extra=_llama3_factors, **_PAIRED),
+    "llama, linear rope": _of(tiny.CASES["llama, linear rope"], _linear, **_PAIRED),
+    "llama, tied": _of(tiny.CASES["llama, tied"], **_PAIRED),
+    "llama, biases": _of(tiny.CASES["llama, biases"], **_PAIRED),
+    "gpt2": _of(tiny.CASES["gpt2"], _gpt2, gguf.MODEL_ARCH.GPT2, stored=_turned, restored=_turned),
+    "gpt2, own hidden size": _of(
+        lambda: tiny.gpt2(n_inner=50), _gpt2, gguf.MODEL_ARCH.GPT2, stored=_turned, restored=_turned
+    ),
+}
+
+
+def wide_llama() -> PreTrainedModel:
+    """Every row a multiple of 256, so that all types can store it."""
+    sizes = {"hidden_size": 256, "intermediate_size": 256, "num_attention_heads": 4, "head_dim": 64, "vocab_size": 64}
+    return tiny.llama(num_hidden_layers=1, **sizes)
+
+
+def wide_gpt2() -> PreTrainedModel:
+    return tiny.gpt2(n_embd=256, n_inner=256, n_layer=1, vocab_size=64)
+
+
+WIDE = {
+    "llama": _of(wide_llama, **_PAIRED),
+    "gpt2": _of(wide_gpt2, _gpt2, gguf.MODEL_ARCH.GPT2, stored=_turned, restored=_turned),
+}
