@@ -6,10 +6,14 @@ import pytest
 pytestmark = pytest.mark.torch
 models = pytest.importorskip("tests.gguf_models", reason="transformers and torch are not installed")
 
+from llmos.api.assemble import fill_weights, weights_bytes  # noqa: E402
 from llmos.api.gguf import open_gguf  # noqa: E402
+from llmos.api.prepare import choose_options, open_source  # noqa: E402
+from llmos.compiler import build_graph, layout  # noqa: E402
 from llmos.core.errors import FormatError, UserError  # noqa: E402
 from llmos.models import forward  # noqa: E402
 from llmos.ops.numpy_ops import NumpyOps  # noqa: E402
+from llmos.weights import unpack, widened  # noqa: E402
 from tests.gguf_files import KINDS, PLAIN, plain, write  # noqa: E402
 from tests.tiny_checkpoints import logits  # noqa: E402
 
@@ -147,11 +151,44 @@ def test_the_precision_is_the_smallest_format_that_holds_all_matrices(tmp_path):
     }
 
 
-def test_matrices_of_two_kinds_share_a_format_where_one_holds_both(tmp_path):
+def test_layers_of_two_kinds_share_a_format_where_one_holds_both(tmp_path):
     case = models.WIDE["llama"]
-    for other, format in (("Q4_0", "int4"), ("Q4_1", "uint4"), ("Q4_K", "uint4"), ("Q6_K", "int8"), ("F16", "int8")):
-        path = models.write_model(tmp_path / "x.gguf", case, case.model(), "Q4_0", {"output.weight": other})
-        assert open_gguf(path).parameters.precision.dtype == format
+    for other, format in (("Q4_0", "int4"), ("Q4_1", "uint4"), ("Q4_K", "uint4"), ("Q8_0", "int8"), ("Q6_K", "int8")):
+        path = models.write_model(tmp_path / "x.gguf", case, case.model(), "Q4_0", {"blk.0.ffn_down.weight": other})
+        precision = open_gguf(path).parameters.precision
+        assert precision.dtype == format and bool(precision.notices) == (other == "Q6_K")
+
+
+def test_a_second_rounding_is_told_with_the_kinds_that_it_befalls(tmp_path):
+    case = models.WIDE["llama"]
+    for others, tables, told in (
+        ({"output.weight": "Q6_K"}, "int8", "stored as q6_k are rounded a second time, to int8"),
+        ({"blk.0.ffn_down.weight": "Q6_K"}, "int4", "stored as q6_k"),
+        ({"output.weight": "Q8_0", "token_embd.weight": "Q8_0"}, "int8", None),
+        ({"output.weight": "F16", "token_embd.weight": "F16"}, "float16", None),
+    ):
+        path = models.write_model(tmp_path / "x.gguf", case, case.model(), "Q4_0", others)
+        found = open_gguf(path).parameters.precision
+        assert (found.tables or found.dtype) == tables
+        assert told in found.notices[0] if told else found.notices == ()
+
+
+@pytest.mark.parametrize(("kind", "format"), [("Q4_0", "int4"), ("Q4_K", "uint4"), ("Q5_0", "int8")])
+def test_codes_are_packed_as_they_are_stored(tmp_path, kind, format):
+    case = models.WIDE["llama"]
+    path = models.write_model(tmp_path / "x.gguf", case, case.model(), kind)
+    source = open_source(str(path))
+    graph = build_graph(source.spec, choose_options(source, None, None))
+    assert graph.facts["weights"] == format
+    out = memoryview(bytearray(weights_bytes(graph)))
+    fill_weights(graph, source.parameters, out)
+    for section in layout(graph):
+        if section.format != "plain":
+            packed = np.frombuffer(out, np.uint8)[section.offset : section.offset + section.n_bytes]
+            rows = np.concatenate(
+                [widened(source.parameters[name], format).groups().float32() for name in section.parts]
+            )
+            assert np.array_equal(unpack(packed, *section.shape, format), rows)
 
 
 def test_damage_is_a_format_error(tmp_path):
