@@ -163,7 +163,7 @@ def test_a_second_rounding_is_told_with_the_kinds_that_it_befalls(tmp_path):
     case = models.WIDE["llama"]
     for others, tables, told in (
         ({"output.weight": "Q6_K"}, "int8", "stored as q6_k are rounded a second time, to int8"),
-        ({"blk.0.ffn_down.weight": "Q6_K"}, "int4", "stored as q6_k"),
+        ({"blk.0.ffn_down.weight": "Q6_K"}, "int8", "stored as q6_k"),
         ({"output.weight": "Q8_0", "token_embd.weight": "Q8_0"}, "int8", None),
         ({"output.weight": "F16", "token_embd.weight": "F16"}, "float16", None),
     ):
