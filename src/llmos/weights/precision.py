@@ -48,14 +48,14 @@ def precision_of(tensors: Mapping[str, Stored], where: object) -> Precision:
 
 
 def _format(matrices: Iterable[Stored]) -> str | None:
-    """The smallest format that holds all as they are; else int8 where that rounds each but a little, else None."""
+    """The smallest format that holds all as they are; else int8 where all that is quantised fits into it, else None."""
     matrices = list(matrices)
     quantized = _quantized(matrices)
     if not quantized:
         return _widest(matrices)
     held = [set(tensor.formats) if isinstance(tensor, QuantizedTensor) else set() for tensor in matrices]
     common = next((format for format in ("int4", "uint4", "int8") if all(format in formats for formats in held)), None)
-    fits = all(tensor.fits == "int8" or "int8" in tensor.formats for tensor in quantized)
+    fits = all(tensor.fits == "int8" for tensor in quantized)
     return common or ("int8" if fits else None)
 
 

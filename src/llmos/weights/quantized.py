@@ -75,8 +75,8 @@ class QuantizedTensor:
     """A matrix that is stored quantised, read when asked for.
 
     dtype: the stored kind, such as "q4_0"; shape: (N, K); where: file and name, for messages; keeps: the weight format whose
-    groups hold it exactly or nearly, None where none does; fits: where none does, one that it is rounded to with little loss, None
-    where there is none. read_float32(start, stop) gives the values of rows as float32;
+    groups hold it exactly or nearly, None where none does; fits: a format that it may be rounded to without being asked, since that
+    loses little beside what its kind has lost, None for none. read_float32(start, stop) gives the values of rows as float32;
     read_groups(start, stop) the same rows as `Groups` of the format `keeps`, and is there where that is.
     """
 
