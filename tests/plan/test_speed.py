@@ -15,9 +15,10 @@ KERNELS = Kernels(
     kv="bf16",
     threads=2,
     batch=1,
-    cache_bytes=1000,
     cached={(1024, 1): 1 * NS, (1024, 256): 52 * NS, (4096, 1): 2 * NS, (4096, 256): 104 * NS},
-    memory={1: 5 * NS, 8: 6 * NS},
+    memory={(1024, 1): 5 * NS, (1024, 8): 6 * NS},
+    kept={500: 1.0, 1000: 0.0},
+    stored_s=0.1 * NS,
     page_s={64: 200 * NS, 128: 350 * NS},
     row_s={"norm": 0.5 * NS, "act": 1 * NS, "quantize": 2 * NS, "draw": 4 * NS},
     join_s=1000 * NS,
@@ -80,7 +81,6 @@ def test_between_measured_sizes_lies_a_straight_line():
 
 def test_what_is_larger_than_the_cache_comes_from_memory():
     assert [KERNELS.in_cache(n) for n in (10, 500, 750, 1000, 10**9)] == [1, 1, 0.5, 0, 0]
-    assert replace(KERNELS, cache_bytes=0).in_cache(1) == 0
 
 
 def test_attention_reads_pages_of_every_sequence_up_to_its_window():
@@ -127,6 +127,6 @@ def test_what_bounds_is_told():
         return found.prefill_bound, found.decode_bound
 
     # 1e9 operations and bytes a second are what the bounds are of; the kernels are made to take about that
-    exact = replace(KERNELS, join_s=0, decode_s=0, prompt_s=0, memory={1: 1 * NS, 8: 1 * NS})
+    exact = replace(KERNELS, join_s=0, decode_s=0, prompt_s=0, memory={(1024, 1): 1 * NS, (1024, 8): 1 * NS})
     assert bounds(exact, replace(ROOFS, bf16_ops_per_s=5e9)) == ("compute", "memory")
     assert bounds(replace(exact, decode_s=1.0), replace(ROOFS, bf16_ops_per_s=5e9)) == ("compute", "waiting")

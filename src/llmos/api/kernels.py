@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from llmos.compiler import Target, cached_library, kernel_names, kv_page_bytes
-from llmos.hardware import caches
 from llmos.native import include_dir, sources_hash
 from llmos.plan import PAGE_TOKENS, Kernels
 from llmos.runtime import Engine, NativeExecutor, Program, Request
@@ -25,11 +24,13 @@ from llmos.weights import packed_bytes
 __all__ = ["build_kernels_probe", "measure_kernels"]
 
 _SOURCE = include_dir().parent / "probe" / "kernels_probe.cc"
-_ROWS, _COLUMNS, _WIDE, _VOCAB, _HEADS, _KV_HEADS = 1024, (1024, 4096), 2048, 32768, 8, 2  # as the source has them
-_CACHED_TOKENS, _MEMORY_TOKENS = (1, 2, 4, 8, 16, 64, 256), (1, 2, 4, 8)
+_ROWS, _COLUMNS, _WIDE, _VOCAB, _HEADS, _KV_HEADS = 1024, (256, 1024, 4096), 2048, 32768, 8, 2  # as the source has them
+_CACHED_TOKENS, _MEMORY_TOKENS = (1, 2, 4, 8, 16, 64, 256), (1, 4, 8)
+_SIZES = tuple(n * 2**20 for n in (8, 16, 24, 32, 48, 64, 96))  # of weights of which a share lies in a cache
 _CACHED, _IN_MEMORY = 8 * 2**20, 160 * 2**20  # bytes of weights that lie in the last cache, and that do not
 _KINDS = {"norm": 0, "act": 1, "quantize": 2}
 _DRAW = 3
+_READ = 4 * 2**20  # bytes that a step of the model reads which computes nothing
 _REPEATS = 5
 
 
@@ -49,7 +50,14 @@ def measure_kernels(target: Target, *, weights: str, kv: str, threads: int, batc
         join_s = _median_s(lambda: library.llmos_probe_joins(pool, 200)) / 200
         products = _Products(library, pool, weights, join_s)
         cached = {(k, t): products.cached_s(k, t) for k in _COLUMNS for t in _CACHED_TOKENS}
-        memory = products.memory_s(_MEMORY_TOKENS)
+        memory, by_size = products.memory_s()
+        kept = {size: _share(memory[1024, 1], cached[1024, 1], seconds) for size, seconds in by_size.items()}
+        page_s = {head_dim: _page_s(library, None, 1, kv, head_dim, 16, 1) for head_dim in (64, 128)}
+        stored_s = (
+            max(0.0, _page_s(library, pool, threads, kv, 64, 64, 64) - page_s[64])
+            * _HEADS
+            / kv_page_bytes(_KV_HEADS, 64, kv)
+        )
     finally:
         library.llmos_pool_destroy(pool)
     decode_s, prompt_s = _engine_s(path, threads, batch)
@@ -58,10 +66,11 @@ def measure_kernels(target: Target, *, weights: str, kv: str, threads: int, batc
         kv=kv,
         threads=threads,
         batch=batch,
-        cache_bytes=max((cache.size_bytes for cache in caches()), default=0),
         cached=cached,
         memory=memory,
-        page_s={head_dim: _page_s(library, kv, head_dim) for head_dim in (64, 128)},
+        kept=kept,
+        page_s=page_s,
+        stored_s=stored_s,
         row_s={kind: _row_s(library, number, _WIDE) for kind, number in _KINDS.items()}
         | {"draw": _row_s(library, _DRAW, _VOCAB)},
         join_s=join_s,
@@ -84,13 +93,16 @@ class _Products:
         w = np.zeros(n * n_bytes, np.uint8)
         return self._seconds(columns, tokens, max(1, 16 // tokens), n, w.ctypes.data)
 
-    def memory_s(self, tokens: tuple[int, ...]) -> dict[int, float]:
-        """For each number of tokens seconds for a packed byte that comes from memory."""
-        columns = _COLUMNS[0]
-        n = _IN_MEMORY // packed_bytes(_ROWS, columns, self.format)
+    def memory_s(self) -> tuple[dict[tuple[int, int], float], dict[int, float]]:
+        """Seconds for a packed byte that comes from memory: (columns, tokens) -> seconds; size of all weights -> seconds, for one token."""
         with arena(_IN_MEMORY, "the probe of kernels") as memory:
-            ctypes.memset(address(memory), 0, _IN_MEMORY)
-            return {t: self._seconds(columns, t, 1, n, address(memory)) for t in tokens}
+            w = address(memory)
+            ctypes.memset(w, 0, _IN_MEMORY)
+            each = {columns: packed_bytes(_ROWS, columns, self.format) for columns in _COLUMNS}
+            memory_s = {
+                (k, t): self._seconds(k, t, 1, _IN_MEMORY // each[k], w) for k in _COLUMNS for t in _MEMORY_TOKENS
+            }
+            return memory_s, {size: self._seconds(1024, 1, 3, max(1, size // each[1024]), w) for size in _SIZES}
 
     def _seconds(self, columns: int, tokens: int, rounds: int, n: int, w: int) -> float:
         n_bytes = packed_bytes(_ROWS, columns, self.format)
@@ -100,15 +112,22 @@ class _Products:
         return max(seconds / (rounds * n) - self.join_s, seconds / (rounds * n) / 10) / n_bytes
 
 
-def _page_s(library: ctypes.CDLL, kv: str, head_dim: int) -> float:
-    """Seconds of one thread for a query head and a page that lies in a cache."""
-    tokens, pages = 4, 16
-    stored = np.zeros(pages * kv_page_bytes(_KV_HEADS, head_dim, kv) + 64, np.uint8)
-    rows, out = (np.zeros(tokens * (_HEADS + 2 * _KV_HEADS) * head_dim + 16, np.float32) for _ in range(2))
-    start = stored.ctypes.data + -stored.ctypes.data % 64
-    where = [ctypes.c_void_p(at) for at in (start, rows.ctypes.data, out.ctypes.data)]
-    run = library.llmos_probe_attention
-    return _median_s(lambda: run(None, head_dim, tokens, pages, *where)) / (tokens * _HEADS * pages)
+def _share(memory_s: float, cached_s: float, seconds: float) -> float:
+    """Share of what is read again and again that a cache keeps, from the times of a byte in memory, in the cache and found."""
+    return min(1.0, max(0.0, (memory_s - seconds) / (memory_s - cached_s))) if memory_s > cached_s else 1.0
+
+
+def _page_s(
+    library: ctypes.CDLL, pool: ctypes.c_void_p | None, threads: int, kv: str, head_dim: int, pages: int, layers: int
+) -> float:
+    """Seconds of one thread for a query head and a page. One layer's pages lie in a cache, those of 64 layers do not."""
+    heads = (_HEADS + 2 * _KV_HEADS) * head_dim
+    with arena(layers * pages * kv_page_bytes(_KV_HEADS, head_dim, kv), "the probe of kernels") as memory:
+        ctypes.memset(address(memory), 0, len(memory))
+        rows, out = (np.zeros(heads + 16, np.float32) for _ in range(2))
+        where = [ctypes.c_void_p(at) for at in (address(memory), rows.ctypes.data, out.ctypes.data)]
+        seconds = _median_s(lambda: library.llmos_probe_attention(pool, head_dim, 1, pages, layers, *where))
+    return min(_KV_HEADS, threads) * seconds / (_HEADS * pages * layers)
 
 
 def _row_s(library: ctypes.CDLL, kind: int, width: int) -> float:
@@ -127,12 +146,13 @@ def _engine_s(path: Path, threads: int, batch: int) -> tuple[float, float]:
         vocab=_VOCAB,
         width=16,
         context=context,
-        weights_bytes=64,
-        fill_weights=lambda out: None,
+        weights_bytes=_READ,
+        fill_weights=lambda out: out.__setitem__(slice(None), bytes(len(out))),
         rope=np.zeros(16, np.float32),
     )
     engine = Engine(NativeExecutor(program, threads=threads, n_pages=n_pages))
     try:
+        read_s = _read_s(path)
         for i in range(batch):
             engine.submit(Request(ids=(i % _VOCAB, 1), max_tokens=steps + 8))
         for _ in range(4 + batch // 64):
@@ -144,7 +164,15 @@ def _engine_s(path: Path, threads: int, batch: int) -> tuple[float, float]:
         prompt_s = median(_timed(engine.step) for _ in range(3))
     finally:
         engine.close()
-    return decode_s, prompt_s
+    return max(decode_s - read_s, decode_s / 10), max(prompt_s - read_s, prompt_s / 10)
+
+
+def _read_s(path: Path) -> float:
+    """Seconds in which the model that computes nothing reads its weights."""
+    read = load_library(str(path)).llmos_probe_read_weights
+    with arena(_READ, "the probe of kernels") as memory:
+        memory[:] = bytes(_READ)
+        return _median_s(lambda: read(ctypes.c_void_p(address(memory))))
 
 
 def _median_s(work: Callable[[], Any]) -> float:

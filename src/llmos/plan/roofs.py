@@ -36,21 +36,23 @@ class Roofs:
 class Kernels:
     """Times of the kernels with weights and stored keys and values in two formats, on `threads` threads.
 
-    cached: (columns, tokens) -> seconds for each packed byte of a matrix that lies in the last cache, of cache_bytes; memory:
-    tokens -> the same for one in memory, of 1024 columns. page_s: head size -> seconds of one thread for a query head and a page of
-    keys and values. row_s: kind of operation on rows -> seconds of one thread for a value. join_s: seconds until the threads
-    have met. decode_s: seconds of a step outside of the model with `batch` sequences that decode, prompt_s: with 256 tokens of a
-    prompt.
+    cached: (columns, tokens) -> seconds for each packed byte of a matrix that lies in a cache; memory: the same for one in
+    memory, for few tokens, since more work than wait; kept: bytes of all weights -> share that the caches keep between two steps.
+    page_s: head size -> seconds of one thread for a query head and a cached page of keys and values; stored_s: what a byte of
+    those takes more that comes from memory. row_s: kind of operation on rows -> seconds of one thread for a value. join_s: seconds
+    until the threads have met. decode_s: seconds of a step outside of the model with `batch` sequences that decode, prompt_s: with
+    256 tokens of a prompt.
     """
 
     weights: str
     kv: str
     threads: int
     batch: int
-    cache_bytes: int
     cached: Mapping[tuple[int, int], float]
-    memory: Mapping[int, float]
+    memory: Mapping[tuple[int, int], float]
+    kept: Mapping[int, float]
     page_s: Mapping[int, float]
+    stored_s: float
     row_s: Mapping[str, float]
     join_s: float
     decode_s: float
@@ -58,30 +60,24 @@ class Kernels:
 
     def product_s(self, n_bytes: float, columns: int, tokens: int, in_cache: float) -> float:
         """Seconds of a product of `tokens` rows with a packed matrix. in_cache: the share of it that the last cache holds."""
-        here = self._cached(columns, tokens)
-        shortest = min(column for column, _ in self.cached)
-        known = min(tokens, max(self.memory))
-        waits = max(
-            0.0, _between(self.memory, known) - self._cached(shortest, known)
-        )  # for memory, beyond the work itself
+        here = _within(self.cached, columns, tokens)
+        known = min(tokens, max(t for _, t in self.memory))
+        waits = max(0.0, _within(self.memory, columns, known) - _within(self.cached, columns, known))
         return n_bytes * (here + (1 - in_cache) * waits)
 
     def in_cache(self, n_bytes: float) -> float:
-        """Share of weights that stay in the last cache when all of them are read again and again.
-
-        Half of the cache is believed in: the rest holds activations, and neighbours of a virtual machine share it.
-        """
-        return min(1.0, max(0.0, 2 - 2 * n_bytes / self.cache_bytes)) if self.cache_bytes else 0.0
+        """Share of weights that caches keep when all of them are read again and again."""
+        return _between(self.kept, n_bytes) if n_bytes <= max(self.kept) else 0.0
 
     def attention_s(self, head_dim: int, pages: float) -> float:
-        """Seconds of one thread for a query head that reads so many pages."""
+        """Seconds of one thread for a query head that reads so many pages which lie in a cache."""
         return pages * _between(self.page_s, head_dim, beyond=True)
 
-    def _cached(self, columns: int, tokens: int) -> float:
-        by_columns = {}
-        for column in {column for column, _ in self.cached}:
-            by_columns[column] = _between({t: s for (c, t), s in self.cached.items() if c == column}, tokens)
-        return _between(by_columns, columns)
+
+def _within(known: Mapping[tuple[int, int], float], columns: int, tokens: int) -> float:
+    """Linear interpolation over tokens, then over columns; outside of what is known the nearest."""
+    sizes = {column for column, _ in known}
+    return _between({c: _between({t: s for (k, t), s in known.items() if k == c}, tokens) for c in sizes}, columns)
 
 
 def _between(known: Mapping[int, float], at: float, beyond: bool = False) -> float:
@@ -94,4 +90,4 @@ def _between(known: Mapping[int, float], at: float, beyond: bool = False) -> flo
     i = next((i for i in range(1, len(points)) if at <= points[i]), len(points) - 1)
     low, high = points[i - 1], points[i]
     value = known[low] + (known[high] - known[low]) * (at - low) / (high - low)
-    return max(value, min(known.values()) * min(1.0, at / points[0]))
+    return max(value, min(known.values()) * at / points[0]) if at < points[0] else value

@@ -75,7 +75,10 @@ def predicted_s(operation: Operation, step: Step, kernels: Kernels, in_cache: fl
         tiles = -(-rows * operation.kv_heads // kernels.threads)
         each = operation.heads // operation.kv_heads * kernels.attention_s(operation.head_dim, pages)
         turned = shared * operation.width * kernels.row_s["norm"]
-        return waits + turned + tiles * each
+        fetched = (
+            operation.n_bytes(step) - operation.vectors
+        )  # by all threads together, once for the queries that share it
+        return waits + turned + tiles * each + (1 - in_cache) * fetched * kernels.stored_s / kernels.threads
     if operation.kind == "rows":
         return waits + shared * operation.width * kernels.row_s[_ROW_KINDS.get(operation.op, "norm")]
     matrices = operation.n_matrices(step)

@@ -7,17 +7,26 @@
 
 using namespace llmos;
 
-constexpr int kRows = 1024, kShort = 1024, kLong = 4096, kTokens = 256, kVocab = 32768;
+constexpr int kRows = 1024, kTokens = 256, kPages = 64, kVocab = 32768;
+constexpr uint64_t kWeights = 4 << 20;  // a step reads so much, as a real one does: Python finds nothing in the near caches after it
 constexpr int H = 8, KV = 2, kWide = 2048;
 
 LLMOS_EXPORT uint32_t llmos_abi_version(void) { return LLMOS_ABI_VERSION; }
-LLMOS_EXPORT uint64_t llmos_weights_bytes(void) { return 64; }
+LLMOS_EXPORT uint64_t llmos_weights_bytes(void) { return kWeights; }
 LLMOS_EXPORT uint64_t llmos_page_bytes(void) { return 64; }
 LLMOS_EXPORT uint64_t llmos_workspace_bytes(int32_t, int32_t) { return 64; }
+// Reads the weights of the model.
+LLMOS_EXPORT int32_t llmos_probe_read_weights(const uint8_t* weights) {
+  F16 sum = Set(0);
+  for (uint64_t i = 0; i < kWeights / sizeof(F16); ++i) sum = sum + Load((const float*)weights + i * kLanes);
+  return Sum(sum) == 1;
+}
+
 LLMOS_EXPORT int32_t llmos_step(const LlmosModel* model, const LlmosStep* step) {
   if (CheckStep(model, step, kVocab) != LLMOS_OK) return LLMOS_BAD_SHAPE;
   const Call call(*model, *step, 0, 0);
   RunStep(*model, call, [](Team& team, const Call&) { team.RunTiles(1, [](int) {}); });
+  if (llmos_probe_read_weights(model->weights)) return LLMOS_BAD_NUMBER;
   for (int o = 0; step->sampling && o < step->n_outputs; ++o) step->sampled[o] = 3;
   return LLMOS_OK;
 }
@@ -41,40 +50,46 @@ static void Product(Team& team, const void* w, const void* x, void* y, int token
   LINEAR<kRows, K, false, false>(team, (const uint8_t*)w, (const ACTIVATION*)x, row, nullptr, nullptr, 0, (float*)y, kRows, tokens);
 }
 
-// Products with `n` matrices that lie `bytes` apart, `rounds` times over. columns: 1024 or 4096.
+// Products with `n` matrices that lie `bytes` apart, `rounds` times over. columns: 256, 1024 or 4096.
 LLMOS_EXPORT void llmos_probe_products(void* pool, int32_t columns, int32_t tokens, int32_t rounds, int32_t n, int64_t bytes,
                                        const void* w, const void* x, void* y) {
   OnPool(pool, [&](Team& team) {
     for (int i = 0; i < rounds * n; ++i) {
       const uint8_t* at = (const uint8_t*)w + (i % n) * bytes;
-      columns == kShort ? Product<kShort>(team, at, x, y, tokens) : Product<kLong>(team, at, x, y, tokens);
+      if (columns == 256) Product<256>(team, at, x, y, tokens);
+      if (columns == 1024) Product<1024>(team, at, x, y, tokens);
+      if (columns == 4096) Product<4096>(team, at, x, y, tokens);
     }
   });
 }
 
 template <int d>
-static void Attend(void* pool, const Call& call, float* rows, float* out) {
+static void Attend(void* pool, const Call& call, int layers, float* rows, float* out) {
   const Scores how{0.125f, 0, 0};
+  constexpr uint64_t kLayer = KvLayerBytes<KV, d, KV_FORMAT>();
   OnPool(pool, [&](Team& team) {
-    Attention<H, KV, d, KV_FORMAT>(team, rows, (H + 2 * KV) * d, call, KvLayerBytes<KV, d, KV_FORMAT>(), 0, how, out, H * d);
+    for (int i = 0; i < layers; ++i)
+      Attention<H, KV, d, KV_FORMAT>(team, rows, (H + 2 * KV) * d, call, layers * kLayer, i * kLayer, how, out, H * d);
   });
 }
 
-// `tokens` tokens (256 at most) with 8 heads over 2 key/value heads attend to `pages` full pages (64 at most) at kv.
-LLMOS_EXPORT void llmos_probe_attention(void* pool, int32_t head_dim, int32_t tokens, int32_t pages, void* kv, void* rows, void* out) {
-  int32_t positions[kTokens], sequence[kTokens] = {}, table[64];
-  for (int p = 0; p < 64; ++p) table[p] = p;
+// `tokens` tokens (256 at most) with 8 heads over 2 key/value heads attend to `pages` full pages (64 at most) at kv in each of
+// `layers` layers.
+LLMOS_EXPORT void llmos_probe_attention(void* pool, int32_t head_dim, int32_t tokens, int32_t pages, int32_t layers, void* kv,
+                                        void* rows, void* out) {
+  int32_t positions[kTokens], sequence[kTokens] = {}, table[kPages];
+  for (int p = 0; p < kPages; ++p) table[p] = p;
   for (int t = 0; t < kTokens; ++t) positions[t] = pages * kPage - 1;
   LlmosModel model{};
   model.kv = (uint8_t*)kv;
   LlmosStep step{};
-  step.max_pages = 64;
+  step.max_pages = kPages;
   step.positions = positions;
   step.sequence = sequence;
   step.block_table = table;
   step.n_tokens = tokens;
   const Call call(model, step, 0, 0);
-  head_dim == 64 ? Attend<64>(pool, call, (float*)rows, (float*)out) : Attend<128>(pool, call, (float*)rows, (float*)out);
+  head_dim == 64 ? Attend<64>(pool, call, layers, (float*)rows, (float*)out) : Attend<128>(pool, call, layers, (float*)rows, (float*)out);
 }
 
 // `n` operations on `rows` rows of 2048 values. kind: 0 a norm, 1 an activation times another row, 2 rows put into int8,
