@@ -123,7 +123,9 @@ def _entries(old: zipfile.ZipFile, platform: Platform, libraries: list[Path]) ->
             lines = old.read(name).decode()
             yield (
                 name,
-                lines.replace("purelib: true", "purelib: false").replace("none-any", f"none-{platform.tag}").encode(),
+                lines.replace("Is-Purelib: true", "Is-Purelib: false")
+                .replace("none-any", f"none-{platform.tag}")
+                .encode(),
             )
         elif not name.endswith((".dist-info/RECORD", "/")):
             yield name, old.read(name)
