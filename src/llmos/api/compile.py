@@ -72,6 +72,7 @@ def compile_model(
         "graph": graph_hash(graph),
         "formats": formats_of(options),
         "generation": source.generation,
+        "embedding": source.embedding.to_dict() if source.embedding else None,
     }
     if progress:
         progress(f"writing {output}")
@@ -87,11 +88,16 @@ def _lineage(source: Source, name: str, options: Options) -> dict[str, Any]:
     return {
         "verb": "compile",
         "source": Path(name).name if Path(name).exists() else name,
-        "files": {file.name: sha256_file(file) for file in source.files},
+        "files": {_within(source.resolved.path, file): sha256_file(file) for file in source.files},
         "adapters": [_lineage_of(each) for each in source.adapters],
         "recipe": formats_of(options),
         "producer": f"llmos {__version__}",
     }
+
+
+def _within(folder: Path, file: Path) -> str:
+    """The name of a file as it is known in its model's folder."""
+    return file.relative_to(folder).as_posix() if folder.is_dir() and file.is_relative_to(folder) else file.name
 
 
 def _lineage_of(each: NamedAdapter) -> dict[str, Any]:

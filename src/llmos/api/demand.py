@@ -28,7 +28,8 @@ def sizes_of(graph: Graph, spec: Spec, mapped: tuple[Path, ...] = (), precision:
         rope=rope_bytes(spec, 1),
         token=graph.buffers["token_bytes"],
         output=graph.buffers["output_bytes"],
-        vocab=spec.vocab,
+        vocab=spec.vocab if spec.head else 0,
+        whole=spec.bidirectional,
     )
 
 

@@ -3,11 +3,14 @@
 import os
 import secrets
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NotRequired, TypedDict, TypeGuard, Unpack
+from typing import Any, Literal, NotRequired, TypedDict, TypeGuard, Unpack
+
+import numpy as np
 
 from llmos.api.adapters import Adapters, adapter_list
+from llmos.api.embed import choose_embedding, embed_ids, ids_of_texts, texts_of
 from llmos.api.generation import Generation
 from llmos.api.limits import check_count
 from llmos.api.model_defaults import unapplied
@@ -94,7 +97,14 @@ class Model:
     def __init__(self, prepared: Prepared, *, threads: int):
         self._prepared, self._tokenizer = prepared, prepared.tokenizer
         self._format = prepared.prompt_format
-        executor = NativeExecutor(prepared.program, threads=threads, n_pages=prepared.n_pages)
+        max_tokens, max_outputs = prepared.step_rows
+        executor = NativeExecutor(
+            prepared.program,
+            threads=threads,
+            n_pages=prepared.n_pages,
+            max_tokens=max_tokens,
+            max_outputs=max_outputs,
+        )
         self._executor, self._engine = executor, Engine(executor)
         self._closed = False
 
@@ -195,7 +205,7 @@ class Model:
         source: for a model with an encoder, what it reads; the prompt then is the answer, and its first token has a score too.
         Raises UserError where a model with an encoder gets no source, or one without gets one.
         """
-        self._check_open()
+        self._check_speaks()
         ids = self._ids(prompt)
         self._check_fits(ids, can_be_cut=False)
         read: _Read = {"ids": tuple(ids)}
@@ -211,6 +221,46 @@ class Model:
         finally:
             self._engine.cancel(sequence)
         return sequence.scores if source is None else sequence.scores[1:]
+
+    def embed(
+        self,
+        texts: str | Iterable[str],
+        *,
+        pooling: str | None = None,
+        normalize: bool | None = None,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        max_tokens: int | None = None,
+        truncate: Literal["error", "end"] = "error",
+    ) -> np.ndarray:
+        """The embedding of a text (D,), or of each of a list (N, D): float32 vectors that lie near where texts mean the same.
+
+        What is None is as the model's own files say (those of sentence-transformers). pooling: "mean" of all tokens, "cls" (the
+        first) or "last"; without a word of the model, an encoder's mean and a decoder's last. normalize: to length 1; without
+        a word of the model, yes. prompt: put before each text, "" for none; prompt_name: one of the model's own. max_tokens:
+        of a text with its marks. truncate: what becomes of a longer one, "error" or "end", which leaves out its end and warns.
+
+        Raises UserError for settings and texts that cannot be used, and for a model that is closed.
+        """
+        self._check_open()
+        check_count("max_tokens", max_tokens)
+        spec, stated = self._prepared.spec, self._prepared.embedding
+        how = choose_embedding(
+            spec,
+            stated,
+            self._executor.context,
+            pooling=pooling,
+            normalize=normalize,
+            prompt=prompt,
+            prompt_name=prompt_name,
+            max_tokens=max_tokens,
+            truncate=truncate,
+        )
+        ids, cut = ids_of_texts(self._need_tokenizer(), texts_of(texts), how)
+        if cut:
+            _tell_cut(cut, how.most)
+        vectors = embed_ids(self._engine, ids, how, spec.width)
+        return vectors[0] if isinstance(texts, str) else vectors
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
         """Ids of a text. special: with the beginning-of-text token where the model wants one."""
@@ -248,7 +298,7 @@ class Model:
         return Generation(self._engine, plan.request, tokenizer, stops, plan.dropped_tokens)
 
     def _plan(self, prompt: Prompt, given: SettingKeywords) -> "_Plan":
-        self._check_open()
+        self._check_speaks()
         chosen = settings_from(given, self._prepared.generation, self._prepared.spec.vocab)
         StopMatcher(chosen.stop)  # refuses impossible stop strings
         ids, dropped = self._prompt_ids(prompt, chosen)
@@ -275,6 +325,11 @@ class Model:
     def _check_open(self) -> None:
         if self._closed:
             raise UserError(f"the model {self.name} is closed: load it again")
+
+    def _check_speaks(self) -> None:
+        self._check_open()
+        if not self._prepared.spec.head:
+            raise UserError(f"{self.name} is an encoder, which says nothing: use embed, it turns texts into vectors")
 
     def _need_tokenizer(self) -> Tokenizer:
         if self._tokenizer is None:
@@ -325,6 +380,14 @@ def _tell_dropped(n: int) -> None:
     """Warn the caller of a method whose result has no place for it."""
     if n:
         warnings.warn(f"{n} tokens of the prompt were left out, its oldest", ModelNotice, stacklevel=3)
+
+
+def _tell_cut(lengths: list[int], most: int) -> None:
+    """Warn the caller of `embed`."""
+    n = len(lengths)
+    what = f"{n} texts were" if n > 1 else "a text was"
+    longest = f"the longest had {max(lengths)}" if n > 1 else f"it had {lengths[0]}"
+    warnings.warn(f"{what} cut to {most} tokens: {longest}", ModelNotice, stacklevel=3)
 
 
 def _left_undone(prepared: Prepared) -> Iterator[str]:

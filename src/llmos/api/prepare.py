@@ -9,6 +9,7 @@ from typing import Any, cast
 from llmos.api.adapters import NamedAdapter, adapt, base_of, named_adapters, text_folder
 from llmos.api.assemble import fill_weights, rope_tables, weights_bytes
 from llmos.api.demand import Demand, sizes_of
+from llmos.api.embedding_settings import EmbeddingSettings, embedding_files, read_embedding_settings
 from llmos.api.gguf import open_gguf
 from llmos.api.limits import check_generation, check_memory, check_numbers, chosen_context, chosen_reach
 from llmos.api.quantization import open_weights, split_config
@@ -20,9 +21,9 @@ from llmos.hardware import memory, usable_cores
 from llmos.hub import Resolved, resolve
 from llmos.models import Spec, parameter_count, spec_from_config
 from llmos.native import include_dir, sources_hash
-from llmos.plan import Sizes
+from llmos.plan import Sizes, step_rows
 from llmos.runtime import Program, native_packer
-from llmos.text import PromptFormat, Tokenizer, check_templates, tokenizer_files
+from llmos.text import PromptFormat, Tokenizer, check_templates, lowered, tokenizer_files
 from llmos.weights import Llama2cFile, Parameters
 from llmos.weights.peft import AdaptedParameters
 
@@ -46,7 +47,7 @@ class Source:
     files: those that were read for it; tokenizer_unapplied: what its tokenizer settings ask for and is not done; adapters: what
     is merged into it, in order; tables: the precision of embedding and head where they are not
     quantised and the layers are; notices: what a user should know who leaves the weight format to us; stored: how its tensors
-    are stored, where that is more than its precision.
+    are stored, where that is more than its precision; embedding: what it says of how it is to embed texts.
     """
 
     resolved: Resolved
@@ -58,6 +59,7 @@ class Source:
     tables: str | None = None
     notices: tuple[str, ...] = ()
     generation: dict[str, Any] = field(default_factory=dict)
+    embedding: EmbeddingSettings | None = None
     tokenizer_unapplied: tuple[str, ...] = ()
     parameters: Parameters | AdaptedParameters | None = None
     adapters: tuple[NamedAdapter, ...] = ()
@@ -93,14 +95,19 @@ class _Filling:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What `Model` needs. n_pages: of the pool of keys and values; info: facts for people and for `llmos info --json`."""
+    """What `Model` needs. n_pages: of the pool of keys and values; step_rows: most tokens and output rows of a step.
+
+    info: facts for people and for `llmos info --json`.
+    """
 
     program: Program
     n_pages: int
+    step_rows: tuple[int, int]
     spec: Spec
     prompt_format: PromptFormat | None
     tokenizer: Tokenizer | None
     generation: dict[str, Any]
+    embedding: EmbeddingSettings | None
     tokenizer_unapplied: tuple[str, ...]
     info: dict[str, Any]
     notices: tuple[str, ...]
@@ -154,10 +161,12 @@ def prepare(
     return Prepared(
         program=program,
         n_pages=wanted.n_pages(free, batch),
+        step_rows=step_rows(wanted.sizes, reach),
         spec=source.spec,
         prompt_format=source.prompt_format,
         tokenizer=tokenizer,
         generation=source.generation,
+        embedding=source.embedding,
         tokenizer_unapplied=source.tokenizer_unapplied,
         info=info,
         notices=told(source, weights),
@@ -273,9 +282,12 @@ def _open_folder(resolved: Resolved, adapters: Sequence[NamedAdapter]) -> Source
     generation = _read_config(beside) if beside.exists() else {}
     check_generation(generation, beside)
     format, unapplied = PromptFormat.read(text) if of_tokenizer else (None, [])
+    embedding = read_embedding_settings(resolved.path)
+    if embedding and embedding.lower_case and format:
+        format = lowered(format, resolved.path)
     return Source(
         resolved=resolved,
-        files=(*filter(Path.exists, read), *checkpoint.files()),
+        files=(*filter(Path.exists, read), *embedding_files(resolved.path), *checkpoint.files()),
         config=made.config,
         spec=made.spec,
         prompt_format=format,
@@ -284,6 +296,7 @@ def _open_folder(resolved: Resolved, adapters: Sequence[NamedAdapter]) -> Source
         tables=made.parameters.precision.tables,
         notices=made.parameters.precision.notices,
         generation=generation,
+        embedding=embedding,
         parameters=made.parameters,
         adapters=tuple(adapters),
     )
@@ -345,8 +358,15 @@ def _open_bundle(resolved: Resolved) -> Source:
         prompt_format=None if format is None else PromptFormat.from_dict(format, f"{path}: prompt_format.json"),
         precision=formats["weights"],
         generation=generation,
+        embedding=_embedding(bundle),
         bundle=bundle,
     )
+
+
+def _embedding(bundle: Bundle) -> EmbeddingSettings | None:
+    stated = bundle.manifest.get("embedding")
+    where = f"{bundle.path}: manifest.json: embedding"
+    return None if stated is None else EmbeddingSettings.from_dict(stated, where)
 
 
 def open_tokenizer(source: Source) -> Tokenizer | None:
@@ -415,5 +435,16 @@ def _info(source: Source, options: Options, target: str, context: int, program: 
         "target": target,
         "prompt_format": source.prompt_format.hash if source.prompt_format else None,
         "chat_template": bool(source.prompt_format and source.prompt_format.chat_template),
+        "embedding": _embedding_facts(source),
         "bundle": source.bundle.manifest.get("payload") if source.bundle else None,
+    }
+
+
+def _embedding_facts(source: Source) -> dict[str, Any] | None:
+    """What is used unasked by `Model.embed`, where the model says anything of it."""
+    if source.embedding is None:
+        return None
+    facts = source.embedding
+    return {name: getattr(facts, name) for name in ("pooling", "normalize", "max_tokens")} | {
+        "prompts": list(facts.prompts)
     }

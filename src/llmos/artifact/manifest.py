@@ -70,4 +70,5 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a number of bytes from 1 MiB to 1 GiB",
     ),
     "generation": (lambda value: value is None or isinstance(value, dict), "an object"),
+    "embedding": (lambda value: value is None or isinstance(value, dict), "an object"),
 }

@@ -25,6 +25,7 @@ __all__ = ["cli", "main"]
 # Verb -> (module of its command, what it does). The text stands here too, so that `llmos --help` imports no verb.
 _VERBS = {
     "run": ("llmos.cli.run", "Generate text with a model, or chat with it."),
+    "embed": ("llmos.cli.embed", "Turn texts into vectors."),
     "models": ("llmos.cli.models", "List the models that can be named."),
     "info": ("llmos.cli.info", "Show what a model is made of."),
     "plan": ("llmos.cli.plan", "Tell the memory and the speed of a verb beforehand."),

@@ -4,9 +4,11 @@ import re
 
 __all__ = ["in_flags"]
 
-_NAMED = re.compile(r"(?<![\w/.'=-])(overflow|weights|kv|context|threads)='?(\w+)'?(?![\w/.])")  # not within a path
+_NAMED = re.compile(
+    r"(?<![\w/.'=-])(overflow|weights|kv|context|threads|truncate|pooling)='?(\w+)'?(?![\w/.])"
+)  # not within a path
 _FIRST = re.compile(
-    r"^(max_tokens|temperature|top_p|top_k|min_p|repetition_penalty|seed|context|threads)(?= (?:is|must be) )"
+    r"^(max_tokens|temperature|top_p|top_k|min_p|repetition_penalty|seed|context|threads|prompt)(?= (?:is|must be) )"
 )
 _LOAD = re.compile(r"\bload_model\('([^']+)'\)")
 

@@ -19,6 +19,7 @@ _WANTED = ["config.json", "generation_config.json", "*.safetensors", "*.safetens
     *("added_tokens.json", "chat_template.jinja", "chat_template.json", "additional_chat_templates/*.jinja"),
     *("tokenizer.model", "tokenizer.model.v*", "spiece.model", "spm.model", "sentencepiece*.model"),
     *("vocab.json", "merges.txt", "vocab.txt", "*.tiktoken"),
+    *("modules.json", "*/config.json", "config_sentence_transformers.json", "sentence_*_config.json"),
     "LICENSE*",
     "adapter_config.json",
     "quantize_config.json",

@@ -7,7 +7,7 @@ from llmos.plan.fit import largest, pool_pages
 from llmos.plan.footprint import Footprint, Part, Phase
 from llmos.plan.operations import Operation, Step
 from llmos.plan.roofs import Kernels, Roofs
-from llmos.plan.running import PAGE_TOKENS, Sizes, compiling, context_bytes, running, workspace_bytes
+from llmos.plan.running import PAGE_TOKENS, Sizes, compiling, context_bytes, running, step_rows, workspace_bytes
 from llmos.plan.speed import Pace, bound_s, compute_s, decode_step, memory_s, pace, predicted_s, prompt_steps
 from llmos.plan.training import training
 
@@ -34,6 +34,7 @@ __all__ = [
     "predicted_s",
     "prompt_steps",
     "running",
+    "step_rows",
     "training",
     "workspace_bytes",
 ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from llmos.plan.footprint import Footprint, Part, Phase
 
-__all__ = ["PAGE_TOKENS", "Sizes", "compiling", "context_bytes", "running", "workspace_bytes"]
+__all__ = ["PAGE_TOKENS", "Sizes", "compiling", "context_bytes", "running", "step_rows", "workspace_bytes"]
 
 PAGE_TOKENS = 32  # positions of a page of keys and values; a test holds it to the step ABI
 MAX_TOKENS, MAX_OUTPUTS = 256, 64  # of a step, as `NativeExecutor` has them by default
@@ -29,6 +29,7 @@ class Sizes:
     weights: packed; source: of the checkpoint's tensors that are mapped to be packed, 0 for a bundle; converted: of the largest
     matrix in float32 where the stored format must be converted first, else 0; page: of keys and values of PAGE_TOKENS tokens in
     all layers; rope: of the tables for one position; token, output: of the workspace for a token and an output row of a step.
+    vocab: 0 for a model without an output head; whole: it computes a sequence in one step.
     """
 
     weights: int
@@ -39,11 +40,18 @@ class Sizes:
     token: int
     output: int
     vocab: int
+    whole: bool = False
 
 
 def workspace_bytes(sizes: Sizes, max_tokens: int = MAX_TOKENS, max_outputs: int = MAX_OUTPUTS) -> int:
     """Size of the workspace: `WorkspaceBytes` of native/include/llmos/call.h."""
     return max_tokens * sizes.token + max_outputs * (sizes.output + _draw_bytes(sizes.vocab))
+
+
+def step_rows(sizes: Sizes, context: int) -> tuple[int, int]:
+    """Most tokens and most output rows of a step: what computes a sequence in one step must have room for the longest."""
+    rows = max(MAX_TOKENS, context)
+    return (rows, rows) if sizes.whole else (MAX_TOKENS, MAX_OUTPUTS)
 
 
 def context_bytes(sizes: Sizes, context: int) -> int:
@@ -66,7 +74,13 @@ def running(
     code = Part(name="code and engine", n_bytes=_CODE)
     tables = Part(name="angles in double", n_bytes=3 * sizes.rope * min(context, _TABLE_POSITIONS))
     loading = (rope, weights, *_packing(sizes, threads))
-    steps = (rope, weights, Part(name="keys and values", n_bytes=_touched(pool)), _workspace(sizes, batch), code)
+    steps = (
+        rope,
+        weights,
+        Part(name="keys and values", n_bytes=_touched(pool)),
+        _workspace(sizes, context, batch),
+        code,
+    )
     phases = (
         Phase(name="making tables", parts=(rope, tables)),
         Phase(name="loading", parts=loading),
@@ -90,12 +104,13 @@ def _packing(sizes: Sizes, threads: int) -> tuple[Part, ...]:
     return Part(name="checkpoint", n_bytes=sizes.source, mapped=True), Part(name="conversion", n_bytes=converted)
 
 
-def _workspace(sizes: Sizes, batch: int) -> Part:
+def _workspace(sizes: Sizes, context: int, batch: int) -> Part:
     """Rows of all tokens of a step are used by a prompt; of the scores and of what drawing needs, a row per sequence."""
-    whole = workspace_bytes(sizes)
+    max_tokens, max_outputs = step_rows(sizes, context)
+    whole = workspace_bytes(sizes, max_tokens, max_outputs)
     scores = 4 * sizes.vocab
-    rows = min(batch, MAX_OUTPUTS)
-    used = MAX_TOKENS * sizes.token + MAX_OUTPUTS * max(0, sizes.output - scores)
+    rows = min(batch, max_outputs)
+    used = max_tokens * sizes.token + max_outputs * max(0, sizes.output - scores)
     used += rows * (scores + _draw_bytes(sizes.vocab))
     return Part(name="workspace", n_bytes=min(_touched(used), whole), reserved=whole)
 

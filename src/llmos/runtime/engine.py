@@ -12,6 +12,9 @@ are freed.
 
 import os
 import threading
+from collections.abc import Callable
+
+import numpy as np
 
 from llmos.core.errors import LlmosError, ResourceError, UserError
 from llmos.core.log import get_logger
@@ -25,12 +28,15 @@ __all__ = ["Engine"]
 
 
 class Engine:
-    """Runs sequences on an executor. chunk_tokens: most tokens of one sequence in a step; share_prefixes: reuse pages."""
+    """Runs sequences on an executor. chunk_tokens: most tokens of one sequence in a step; share_prefixes: reuse pages.
+
+    Both are of no consequence where a sequence must be computed as a whole.
+    """
 
     def __init__(self, executor: Executor, *, chunk_tokens: int | None = None, share_prefixes: bool = True):
         self.executor = executor
         self.chunk_tokens = min(chunk_tokens or executor.max_tokens, executor.max_tokens)
-        self.share_prefixes = share_prefixes
+        self.share_prefixes = share_prefixes and not executor.whole
         self._active: list[Sequence] = []  # in order of standing
         self._locks: dict[int, threading.Lock] = {}
         self._changing = False
@@ -118,6 +124,9 @@ class Engine:
         for what, ids in (("source", request.source), ("prompt", request.ids)):
             if len(ids) > context:
                 raise UserError(f"the {what} has {len(ids)} tokens, the context holds {context}")
+        most = min(self.executor.max_tokens, self.executor.max_outputs if request.hidden == "all" else context)
+        if self.executor.whole and len(request.ids) > most:
+            raise UserError(f"the text has {len(request.ids)} tokens and must be computed at once, a step holds {most}")
         needed = sum(-(-len(ids) // PAGE_TOKENS) for ids in (request.source, request.ids))
         if needed > self.pool.n_pages:
             raise ResourceError(
@@ -127,7 +136,7 @@ class Engine:
 
     def _admit(self, sequence: Sequence) -> None:
         self._begin()
-        if sequence.request.max_tokens == 0 and not sequence.request.score:
+        if sequence.request.max_tokens == 0 and sequence.request.generates:
             self._finish(sequence, "length")
         else:
             self._active = sorted([*self._active, sequence], key=lambda s: s.standing)
@@ -238,6 +247,10 @@ class Engine:
         if request.score:
             following = sequence.ids[start + 1 : start + n + 1]
             batch.outputs += [Output(row=first + i, score=id) for i, id in enumerate(following)]
+        elif request.hidden is not None:
+            rows = range(n) if request.hidden != "last" else range(n - 1, n)
+            batch.outputs += [Output(row=first + i) for i in rows[: sequence.n_outputs(n)]]
+            batch.want_hidden = True
         elif start + n == len(sequence.ids):
             position = len(sequence.ids)
             sampling = request.sampling_after(position - sequence.n_prompt, self.executor.vocab)
@@ -249,13 +262,24 @@ class Engine:
         """Take the results of one sequence, whose output rows are given."""
         first_full = sequence.n_computed // PAGE_TOKENS
         sequence.n_computed, sequence.state = sequence.n_computed + n, "running"
-        take = self._take_score if sequence.request.score else self._take_token
+        take = self._taking(sequence.request)
         for i in outputs:
             if not take(sequence, result, i):
                 self._fail(sequence, _none_allowed(sequence) if i in result.none_allowed else _no_numbers(sequence))
                 return
         self.pool.publish(sequence.ids, sequence.pages[: sequence.n_computed // PAGE_TOKENS], first_full)
         self._finish_if_ended(sequence)
+
+    def _taking(self, request: Request) -> Callable[[Sequence, Result, int], bool]:
+        if request.hidden is not None:
+            return self._take_hidden
+        return self._take_score if request.score else self._take_token
+
+    def _take_hidden(self, sequence: Sequence, result: Result, i: int) -> bool:
+        """False where the row held no numbers."""
+        assert result.hidden is not None, "hidden rows were asked for"
+        sequence.hidden.append(result.hidden[i])
+        return bool(np.isfinite(result.hidden[i]).all())
 
     def _take_score(self, sequence: Sequence, result: Result, i: int) -> bool:
         """False where the row held no numbers."""
@@ -279,7 +303,7 @@ class Engine:
 
     def _finish_if_ended(self, sequence: Sequence) -> None:
         request, n_generated = sequence.request, len(sequence.ids) - sequence.n_prompt
-        if request.score:
+        if not request.generates:
             if sequence.n_pending == 0:
                 self._finish(sequence, "stop")
         elif n_generated > 0:
@@ -301,7 +325,10 @@ class Engine:
 
 
 def _no_numbers(sequence: Sequence) -> LlmosError:
-    position = len(sequence.scores) if sequence.request.score else len(sequence.ids)
+    request = sequence.request
+    position = (
+        len(sequence.scores) if request.score else len(sequence.hidden) - 1 if request.hidden else len(sequence.ids)
+    )
     return LlmosError(
         f"the model gave no numbers for position {position} (NaN or infinity): its weights may be damaged, or its values "
         f"overflow; check the files it was loaded from, or load it with weights='float32'"

@@ -6,6 +6,8 @@ foremost of them goes first of all after it has been passed over `PATIENCE` time
 age): one that lacks a page takes those of the lowest standing below it, whatever that one is doing. Who loses its pages, or is
 refused one, sits this step out with everyone below, so that nobody holds pages while one of higher standing was refused.
 The highest standing is never refused: there is always progress.
+
+Where tokens depend on later ones (an encoder) a sequence has room for all of its tokens or for none, and no prefix is known.
 """
 
 from collections.abc import Iterable
@@ -63,13 +65,18 @@ class Scheduler:
 
     def _room(self, sequence: Sequence, tokens: int, outputs: int) -> int:
         """How much of the room that is left the sequence can use. One without pages looks for a known prefix first."""
-        if sequence.n_computed == 0 and not sequence.pages and not sequence.request.score:
+        if sequence.n_computed == 0 and not sequence.pages and sequence.request.generates:
             sequence.pages = self.pool.match(sequence.ids)
             sequence.n_computed = sequence.n_cached = len(sequence.pages) * PAGE_TOKENS
+        if self.executor.whole:
+            n = sequence.n_pending
+            return n if n <= tokens and sequence.n_outputs(n) <= outputs else 0
         n = min(sequence.n_pending, self.chunk_tokens, tokens)
-        if sequence.request.score:
+        if sequence.request.score or sequence.request.hidden == "all":
             return min(n, outputs)
-        return n if outputs > 0 else min(n, sequence.n_pending - 1)
+        if sequence.n_outputs(n) <= outputs:
+            return n
+        return 0 if sequence.request.hidden == "first" else min(n, sequence.n_pending - 1)
 
     def _give_pages(self, shares: Iterable[Share], active: list[Sequence]) -> Sequence | None:
         """Pages for every share, in order of standing, up to the first loss. Returns the highest that lost, None if none did."""

@@ -6,18 +6,22 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import numpy as np
+
 from llmos.runtime.executor import SamplingParameters
 
-__all__ = ["FinishReason", "Process", "Request", "Sequence"]
+__all__ = ["FinishReason", "HiddenRows", "Process", "Request", "Sequence"]
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
+HiddenRows = Literal["all", "first", "last"]
 
 _numbers = itertools.count(1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """ids: the prompt. score: give the log-probability of every id and generate nothing. priority: smaller runs first.
+    """ids: the prompt. score: give the log-probability of every id and generate nothing. hidden: give the hidden rows of all
+    ids, of the first or of the last, and generate nothing. priority: smaller runs first.
 
     min_tokens: no stop id is drawn before there are so many. source: what the encoder of a model that has one reads; ids then
     begin the answer.
@@ -32,8 +36,13 @@ class Request:
     n_top: int = 0
     logprobs: bool = False
     score: bool = False
+    hidden: HiddenRows | None = None
     priority: int = 0
     owner: str = ""
+
+    @property
+    def generates(self) -> bool:
+        return not self.score and self.hidden is None
 
     def sampling_after(self, n_generated: int, vocab: int) -> SamplingParameters:
         """How the token after `n_generated` ones is drawn."""
@@ -81,6 +90,7 @@ class Sequence:
     logprobs: list[float] = field(default_factory=list)
     top: list[list[tuple[int, float]]] = field(default_factory=list)
     scores: list[float | None] = field(default_factory=list)
+    hidden: list[np.ndarray] = field(default_factory=list)
     abandoned: bool = False
     started_s: float = field(default_factory=time.monotonic)
 
@@ -121,11 +131,15 @@ class Sequence:
         """Output rows that computing its next n tokens takes."""
         if self.request.score:
             return min(n, self.n_pending - 1)
+        if self.request.hidden == "all":
+            return n
+        if self.request.hidden == "first":
+            return int(self.n_computed == 0)
         return int(n == self.n_pending)
 
     def forget(self) -> None:
         """Back to the beginning, holding no pages: everything is computed again, and drawn ids stay."""
-        self.pages, self.n_computed, self.state = [], 0, "waiting"
+        self.pages, self.n_computed, self.state, self.hidden = [], 0, "waiting", []
         self.source_pages, self.encoded = [], False
         if self.request.score:
             self.scores = [None]

@@ -62,6 +62,21 @@ class Tokenizer:
             ids = [bos, *ids]
         return ids
 
+    def encode_up_to(self, text: str, most: int) -> tuple[list[int], int]:
+        """At most `most` ids of a text, and how many it has: what is too much goes from its end, marks put around it stay.
+
+        Raises as `encode` does, and UserError where `most` has no room for more than those marks.
+        """
+        ids = self.encode(text)
+        if len(ids) <= most:
+            return ids, len(ids)
+        plain = self.encode(text, special=False)
+        marks = len(ids) - len(plain)
+        before = _place(plain, ids)
+        if before is None or most <= marks:
+            raise UserError(f"a text of {len(ids)} tokens cannot be cut to {most}: {marks} of them are marks around it")
+        return [*ids[:before], *plain[: most - marks], *ids[before + len(plain) :]], len(ids)
+
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
         """The text of ids; bytes that are no whole character come out as U+FFFD, ids that do not exist as nothing."""
         with failures(self._where, "cannot decode"):
@@ -103,3 +118,9 @@ class Tokenizer:
         if decoder is None or decoder.decode(["<0x41>"]) != "A":
             return set()
         return {id for token, id in self._tokenizer.get_vocab().items() if is_byte_piece(token)}
+
+
+def _place(part: list[int], whole: list[int]) -> int | None:
+    """Where a list stands within another, None where it does not."""
+    starts = range(len(whole) - len(part) + 1)
+    return next((start for start in starts if whole[start : start + len(part)] == part), None)

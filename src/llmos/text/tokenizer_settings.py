@@ -8,9 +8,11 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any
 
+from llmos.text.lower_case import lowers
+
 __all__ = ["unapplied_settings"]
 
-_ASKED_BY_TRUE = ("do_lower_case", "fix_mistral_regex", "split_special_tokens")
+_ASKED_BY_TRUE = ("fix_mistral_regex", "split_special_tokens")
 
 
 def unapplied_settings(
@@ -21,6 +23,8 @@ def unapplied_settings(
     ids: of the tokens of the document, by their text.
     """
     asked = [f"{name}=True" for name in _ASKED_BY_TRUE if settings.get(name) is True]
+    if settings.get("do_lower_case") is True and not lowers(document.get("normalizer")):
+        asked.append("do_lower_case=True")
     before, after = _around(document)
     if settings.get("add_bos_token") is False and special.get("bos_token") in before:
         asked.append("add_bos_token=False")
