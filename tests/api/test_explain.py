@@ -85,6 +85,15 @@ def test_the_table_adds_up(roofs: Roofs):
     assert re.search(r"prefill of 512 tokens: predicted [\d.]+ ms per token", text)
 
 
+def test_an_encoder_is_explained_by_a_text():
+    made = build_graph(spec_from_config({"model_type": "bert", "num_hidden_layers": 2}), Options())
+    text = explain_graph(made, FAST_MEMORY, context=512)
+    assert "decode" not in text
+    assert "a text of 511 tokens: predicted" in text
+    costs = decode_costs(made, 511)  # every token attends to all
+    assert prefill_seconds(made, FAST_MEMORY, 511) == pytest.approx(511 * sum(c.seconds(FAST_MEMORY) for c in costs))
+
+
 def test_a_short_context_is_explained_for_what_it_holds():
     assert "decode after 1 tokens" in explain_graph(graph("float32"), SLOW_MEMORY, context=2)
     assert "prefill" not in explain_graph(graph("float32"), SLOW_MEMORY, context=1)

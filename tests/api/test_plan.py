@@ -16,14 +16,17 @@ from llmos.core.errors import ResourceError, UserError
 from llmos.hardware import memory
 from llmos.models import spec_from_config
 from llmos.native import include_dir, sources_hash
-from llmos.plan import workspace_bytes
+from llmos.plan import step_rows, workspace_bytes
 from llmos.runtime import abi
+from tests.embedding_model import folder
 from tests.hardware.test_limits import MEMINFO, tree
 from tests.tiny_programs import CONFIG
 
 ODD = {"model_type": "gpt2", "n_embd": 39, "n_head": 3, "n_layer": 2, "n_positions": 64, "vocab_size": 50}
 ODD |= {"layer_norm_epsilon": 1e-5}
 UNTIED = CONFIG | {"tie_word_embeddings": False, "num_key_value_heads": 6, "vocab_size": 33, "intermediate_size": 17}
+ENCODER = {"model_type": "bert", "hidden_size": 40, "num_attention_heads": 4, "num_hidden_layers": 2, "vocab_size": 50}
+ENCODER |= {"intermediate_size": 52, "max_position_embeddings": 300}
 MIB = 2**20
 
 
@@ -31,7 +34,7 @@ MIB = 2**20
 @pytest.mark.parametrize(
     ("weights", "kv"), [("float32", "float32"), ("bf16", "bf16"), ("int8", "int8"), ("uint4", "float16")]
 )
-@pytest.mark.parametrize("config", [CONFIG, ODD, UNTIED], ids=["llama", "gpt2", "untied"])
+@pytest.mark.parametrize("config", [CONFIG, ODD, UNTIED, ENCODER], ids=["llama", "gpt2", "untied", "bert"])
 def test_sizes_are_those_that_compiled_code_says_of_itself(config, weights: str, kv: str):
     spec = spec_from_config(config)
     graph = build_graph(spec, Options(weights=weights, kv=kv))
@@ -115,6 +118,25 @@ def test_what_needs_more_than_there_is_does_not_fit(verb: str):
     made = llm.plan("llmos-mini", verb, context=128, batch=2, free_bytes=MIB, measure=False)
     assert not made.fits
     assert made.needed_bytes > MIB
+
+
+def test_a_step_of_an_encoder_has_room_for_its_context_and_for_a_row_of_each_token():
+    spec = spec_from_config(ENCODER)
+    sizes = sizes_of(build_graph(spec, Options()), spec)
+    assert step_rows(sizes, 300) == (300, 300)
+    assert step_rows(sizes, 40) == (256, 256)
+    assert workspace_bytes(sizes, 0, 9) == 9 * sizes.output  # nothing for scores
+
+
+@pytest.mark.toolchain
+def test_speed_of_a_model_that_does_not_speak_is_that_of_its_texts():
+    path = folder()
+    made = llm.plan(str(path), context=64, threads=1)
+    assert made.prefill_tokens_per_s > 0
+    assert made.decode_tokens_per_s is made.decode_bound is None
+    shown = subprocess.run([sys.executable, "-m", "llmos.cli", "plan", str(path)], capture_output=True, text=True)
+    assert "prompts of" in shown.stdout
+    assert "decoding" not in shown.stdout
 
 
 @pytest.mark.toolchain

@@ -43,6 +43,25 @@ def test_hidden_rows_are_those_of_transformers(case, length, tmp_path):
     np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-9 * np.abs(ours).max())
 
 
+def test_names_of_the_first_converter_are_read_as_those_of_today(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    model = tiny.bert()
+    save(model, tmp_path)
+    _, expected = opened(tmp_path)
+    file = tmp_path / "model.safetensors"
+    older = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    tensors = load_file(file)
+    for today, then in older.items():
+        tensors = {name.replace(today, then): tensor for name, tensor in tensors.items()}
+    save_file(tensors, file, {"format": "pt"})
+    assert np.array_equal(tiny.hidden(type(model).from_pretrained(tmp_path).eval(), [3, 4]), tiny.hidden(model, [3, 4]))
+    _, found = opened(tmp_path)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [

@@ -68,8 +68,13 @@ def decode_costs(graph: Graph, attended: float) -> list[Cost]:
 
 
 def prefill_seconds(graph: Graph, roofs: Roofs, n_tokens: int) -> float:
-    """Predicted time of a prompt of `n_tokens` in one step: weights are read once, scores are computed for the last token."""
-    step = Step(tokens=n_tokens, outputs=1, attended=(n_tokens + 1) / 2)  # on average over the prompt
+    """Predicted time of a prompt of `n_tokens` in one step: weights are read once, scores are computed for the last token.
+
+    Of a model without scores: of a text whose hidden rows are all wanted.
+    """
+    speaks = graph.facts["head"]
+    attended = (n_tokens + 1) / 2 if speaks else n_tokens  # on average over the prompt
+    step = Step(tokens=n_tokens, outputs=1 if speaks else n_tokens, attended=attended)
     return sum(operation.times * bound_s(operation, step, roofs) for operation, _ in node_operations(graph))
 
 
@@ -85,13 +90,15 @@ def explain_graph(graph: Graph, roofs: Roofs, *, context: int) -> str:
     operations = sum(cost.times * cost.operations for cost in costs)
     prefill_s = prefill_seconds(graph, roofs, prompt) if prompt else 0.0
     lines = [*_table(costs, roofs, total_s), "", _roof_line(roofs)]
-    lines.append(
-        f"decode after {prompt} tokens: {format_bytes(read)} read and {operations / 1e6:.1f} million operations per token, "
-        f"predicted {_milliseconds(total_s)} per token, {1 / total_s:.0f} tokens/s"
-    )
-    if prompt:
+    if graph.facts["head"]:
         lines.append(
-            f"prefill of {prompt} tokens: predicted {_milliseconds(prefill_s / prompt)} per token, {prompt / prefill_s:.0f} tokens/s"
+            f"decode after {prompt} tokens: {format_bytes(read)} read and {operations / 1e6:.1f} million operations per token, "
+            f"predicted {_milliseconds(total_s)} per token, {1 / total_s:.0f} tokens/s"
+        )
+    if prompt:
+        what = "prefill" if graph.facts["head"] else "a text"
+        lines.append(
+            f"{what} of {prompt} tokens: predicted {_milliseconds(prefill_s / prompt)} per token, {prompt / prefill_s:.0f} tokens/s"
         )
     buffers = graph.buffers
     lines.append(

@@ -28,8 +28,8 @@ class Plan:
     """What a verb takes. Bytes, and tokens per second of all sequences together.
 
     prompt: tokens of each prompt; prefill: how fast they are read, decode: how fast the rest of the contexts is filled, bounds: what
-    keeps each from being faster (memory, compute, or waiting for threads and Python). None where nothing was measured or the
-    verb does not generate.
+    keeps each from being faster (memory, compute, or waiting for threads and Python). None where nothing was measured, or where
+    the verb or the model does not generate.
 
     memory: the parts of the phase that takes most; peak_bytes: the largest resident size of the process, the files that it maps
     among it; needed_bytes: what must be free; free_bytes: what is. largest_context and largest_batch: what fits of one while the
@@ -104,6 +104,8 @@ def plan_model(
     runs = verb in ("run", "serve")
     read = _prompt(prompt, reach)
     speed = _speed(graph, wanted, options, read, progress) if runs and measure else {}
+    if speed and not source.spec.head:
+        speed |= {"decode_tokens_per_s": None, "decode_bound": None}
     return Plan(
         model=wanted.name,
         verb=verb,

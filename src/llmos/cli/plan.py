@@ -85,7 +85,7 @@ def _lines(plan: Any) -> list[str]:
     if plan.largest_context is not None:
         lines.append(f"  {'largest context':<24}{plan.largest_context:>10,} tokens with batch {plan.batch}")
         lines.append(f"  {'largest batch':<24}{plan.largest_batch:>10,} sequences of {plan.context} tokens")
-    if plan.decode_tokens_per_s is not None:
+    if plan.prefill_tokens_per_s is not None:
         lines += ["", "speed, all sequences together", *_speed(plan)]
     if not plan.fits:
         lines += ["", "to make it fit: " + (in_flags(", or ".join(plan.advice)) or "choose a smaller model")]
@@ -99,7 +99,9 @@ def _speed(plan: Any) -> list[str]:
         "decoding": (plan.decode_tokens_per_s, plan.decode_bound),
     }
     lines = [
-        f"  {name:<24}{speed:>10,.1f} tokens/s, bound by {_BOUNDS[bound]}" for name, (speed, bound) in rows.items()
+        f"  {name:<24}{speed:>10,.1f} tokens/s, bound by {_BOUNDS[bound]}"
+        for name, (speed, bound) in rows.items()
+        if speed is not None
     ]
     peaks = ", ".join(f"{format} {roofs.peak(format) / 1e9:.0f}" for format in ("float32", "bf16", "int8"))
     lines.append(f"  {'roofs of this moment':<24}memory {roofs.read_bytes_per_s / 1e9:.1f} GB/s; GOP/s: {peaks}")

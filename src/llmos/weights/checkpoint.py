@@ -9,6 +9,7 @@ from typing import Protocol
 
 from llmos.core.errors import UserError
 from llmos.weights.llama2c import Llama2cFile
+from llmos.weights.older_names import OlderNames, has_older_names
 from llmos.weights.pickles import pickle_refusal
 from llmos.weights.quantized import QuantizedTensor
 from llmos.weights.safetensors import SafetensorsFile
@@ -51,7 +52,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
         return Llama2cFile(path)
     if not path.is_dir():
         raise UserError(f"there is no checkpoint at {path}")
-    return _open_folder(path)
+    found = _open_folder(path)
+    return OlderNames(found) if has_older_names(found) else found
 
 
 def holds_weights(folder: Path) -> bool:
