@@ -6,6 +6,7 @@ Files on the Hub still carry them, that of `bert-base-uncased` among others.
 from pathlib import Path
 from typing import Protocol
 
+from llmos.weights.quantized import QuantizedTensor
 from llmos.weights.tensor import Tensor
 
 __all__ = ["OlderNames", "has_older_names"]
@@ -20,7 +21,7 @@ class _Checkpoint(Protocol):
 
     def names(self) -> list[str]: ...
 
-    def tensor(self, name: str) -> Tensor: ...
+    def tensor(self, name: str) -> Tensor | QuantizedTensor: ...
 
 
 def has_older_names(checkpoint: _Checkpoint) -> bool:
@@ -43,7 +44,7 @@ class OlderNames:
     def names(self) -> list[str]:
         return list(self._older)
 
-    def tensor(self, name: str) -> Tensor:
+    def tensor(self, name: str) -> Tensor | QuantizedTensor:
         return self._checkpoint.tensor(self._older[name])
 
 
