@@ -128,6 +128,20 @@ def test_a_step_of_an_encoder_has_room_for_its_context_and_for_a_row_of_each_tok
     assert workspace_bytes(sizes, 0, 9) == 9 * sizes.output  # nothing for scores
 
 
+def test_a_step_of_a_model_that_reads_a_source_has_room_for_the_longest():
+    config = {
+        "model_type": "t5",
+        "d_model": 32,
+        "d_kv": 8,
+        "d_ff": 40,
+        "num_heads": 4,
+        "num_layers": 1,
+        "vocab_size": 50,
+    }
+    spec = spec_from_config(config | {"n_positions": 700, "decoder_start_token_id": 0})
+    assert step_rows(sizes_of(build_graph(spec, Options()), spec), 700) == (700, 64)
+
+
 @pytest.mark.toolchain
 def test_speed_of_a_model_that_does_not_speak_is_that_of_its_texts():
     path = folder()

@@ -29,7 +29,7 @@ def sizes_of(graph: Graph, spec: Spec, mapped: tuple[Path, ...] = (), precision:
         token=graph.buffers["token_bytes"],
         output=graph.buffers["output_bytes"],
         vocab=spec.vocab if spec.head else 0,
-        whole=spec.bidirectional,
+        whole=spec.bidirectional or spec.encoder is not None,
     )
 
 

@@ -29,7 +29,7 @@ class Sizes:
     weights: packed; source: of the checkpoint's tensors that are mapped to be packed, 0 for a bundle; converted: of the largest
     matrix in float32 where the stored format must be converted first, else 0; page: of keys and values of PAGE_TOKENS tokens in
     all layers; rope: of the tables for one position; token, output: of the workspace for a token and an output row of a step.
-    vocab: 0 for a model without an output head; whole: it computes a sequence in one step.
+    vocab: 0 for a model without an output head; whole: it computes a sequence, or the source of one, in one step.
     """
 
     weights: int
@@ -50,8 +50,8 @@ def workspace_bytes(sizes: Sizes, max_tokens: int = MAX_TOKENS, max_outputs: int
 
 def step_rows(sizes: Sizes, context: int) -> tuple[int, int]:
     """Most tokens and most output rows of a step: what computes a sequence in one step must have room for the longest."""
-    rows = max(MAX_TOKENS, context)
-    return (rows, rows) if sizes.whole else (MAX_TOKENS, MAX_OUTPUTS)
+    tokens = max(MAX_TOKENS, context) if sizes.whole else MAX_TOKENS
+    return tokens, MAX_OUTPUTS if sizes.vocab else tokens
 
 
 def context_bytes(sizes: Sizes, context: int) -> int:

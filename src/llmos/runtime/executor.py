@@ -252,7 +252,7 @@ class NativeExecutor:
         self._set_tokens(batch)
         step = self._step
         step.n_outputs, step.sources, step.sampling, step.score_ids, step.logits = 0, None, None, None, None
-        step.n_top = 0
+        step.n_top, step.hidden = 0, None
         _check_status(self._library.llmos_encode(ctypes.byref(self._model), ctypes.byref(step)))
 
     def _set_tokens(self, batch: Batch) -> None:
