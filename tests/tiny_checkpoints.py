@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import transformers as hf
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 LLAMA3_ROPE = {
     "rope_type": "llama3",
@@ -178,6 +179,17 @@ def save(model: PreTrainedModel, folder: Path, **settings) -> Path:
 def logits(model: PreTrainedModel, ids: list[int]) -> np.ndarray:
     with torch.no_grad():
         return model(torch.tensor([ids])).logits[0].numpy()
+
+
+def change_matrices(model: PreTrainedModel, change) -> None:
+    """Replace the matrices of products and the table of tokens: each by change(w), w (outputs, inputs) float32."""
+    for module in model.modules():
+        turned = isinstance(module, Conv1D)
+        if turned or isinstance(module, torch.nn.Linear) or module is model.get_input_embeddings():
+            w = module.weight.detach().numpy()
+            changed = torch.from_numpy(np.ascontiguousarray(change(w.T if turned else w)))
+            with torch.no_grad():
+                module.weight.copy_(changed.T if turned else changed)
 
 
 def _random(kind, config) -> PreTrainedModel:

@@ -32,7 +32,7 @@ def graph(weights: str, kv: str = "float32", **changes):
     return build_graph(spec_from_config(CONFIG | changes), Options(weights=weights, kv=kv))
 
 
-@pytest.mark.parametrize("weights", ["float32", "bf16", "int8"])
+@pytest.mark.parametrize("weights", ["float32", "float16", "bf16", "int8", "int4", "uint4"])
 def test_decode_reads_every_weight_once_and_the_keys_and_values_before_it(weights: str):
     made = graph(weights)
     read = sum(cost.times * cost.n_bytes for cost in decode_costs(made, 10))
@@ -41,7 +41,10 @@ def test_decode_reads_every_weight_once_and_the_keys_and_values_before_it(weight
     assert read == sections + stored
 
 
-@pytest.mark.parametrize(("kv", "token"), [("float32", 4 * (12 + 16)), ("bf16", 2 * (12 + 16)), ("int8", 12 + 16 + 8)])
+@pytest.mark.parametrize(
+    ("kv", "token"),
+    [("float32", 4 * (12 + 16)), ("float16", 2 * (12 + 16)), ("bf16", 2 * (12 + 16)), ("int8", 12 + 16 + 8)],
+)
 def test_a_stored_token_counts_as_it_lies_in_its_page_with_padding_and_scales(kv: str, token: int):
     costs = decode_costs(graph("bf16", kv, head_dim=12), 10)
     assert [cost.n_bytes for cost in costs if cost.node.op == "append_attend"] == [10 * 2 * token]
@@ -53,14 +56,14 @@ def test_decode_multiplies_every_weight_once():
     assert products == 2 * matrices
 
 
-@pytest.mark.parametrize("weights", ["float32", "bf16", "int8"])
+@pytest.mark.parametrize("weights", ["float32", "float16", "bf16", "int8", "int4", "uint4"])
 def test_an_operation_takes_the_longer_of_its_bytes_and_its_arithmetic(weights: str):
     costs = {(cost.block, cost.node.params): cost for cost in decode_costs(graph(weights), 1)}
     gate = costs["kind0", ("gate_up",)]
     assert gate.bound(SLOW_MEMORY) == "memory"
     assert gate.seconds(SLOW_MEMORY) == pytest.approx(3 * gate.n_bytes / 1e6)
     assert gate.bound(FAST_MEMORY) == "compute"
-    peak = {"float32": 1e9, "bf16": 2e9, "int8": 8e9}[weights]
+    peak = {"float32": 1e9, "float16": 1e9, "bf16": 2e9}.get(weights, 8e9)
     assert gate.seconds(FAST_MEMORY) == pytest.approx(3 * 2 * 2 * 96 * 64 / peak)
 
 

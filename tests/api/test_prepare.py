@@ -9,6 +9,8 @@ from safetensors.numpy import save_file
 import llm
 from llmos.api.assemble import rope_bytes, rope_tables
 from llmos.api.limits import chosen_context
+from llmos.api.prepare import choose_options, open_source
+from llmos.compiler import Options
 from llmos.core.errors import ResourceError, UserError
 from llmos.models import inverse_frequencies, shapes, sources, spec_from_config
 from tests.tiny_programs import CONFIG
@@ -56,3 +58,21 @@ def test_rope_tables_are_as_large_as_was_said_and_the_same_however_they_are_comp
     tables = rope_tables(spec, 1000)
     assert tables.nbytes == rope_bytes(spec, 1000)
     np.testing.assert_array_equal(tables, expected)
+
+
+@pytest.mark.parametrize("stored", ["float32", "float16"])
+def test_a_checkpoint_keeps_its_precision_and_so_do_keys_and_values(stored, tmp_path):
+    spec = spec_from_config(CONFIG)
+    tensors = {s.name: np.ones(shapes(spec)[n], stored) for n, s in sources(spec).items()}
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    assert choose_options(open_source(str(tmp_path)), None, None) == Options(weights=stored, kv=stored)
+
+
+def test_formats_are_those_asked_for_and_four_bits_are_none_of_keys_and_values():
+    source = open_source("llmos-mini")
+    assert choose_options(source, None, None) == Options(weights="bf16", kv="bf16")
+    assert choose_options(source, "int4", None) == Options(weights="int4", kv="bf16")
+    assert choose_options(source, "uint4", "float16") == Options(weights="uint4", kv="float16")
+    with pytest.raises(UserError, match=r"kv format 'int4' is not known; allowed: float32, float16, bf16, int8"):
+        choose_options(source, None, "int4")

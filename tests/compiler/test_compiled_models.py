@@ -8,6 +8,7 @@ import pytest
 from llmos.compiler import TARGETS
 from llmos.hardware import architecture, features
 from llmos.runtime import Batch, NativeExecutor, Output
+from llmos.weights import pack, unpack
 from tests.tiny_programs import folder_program
 
 try:
@@ -16,7 +17,9 @@ except ImportError:
     CASES = {}
 
 pytestmark = [pytest.mark.toolchain]
-BOUND = {"float32": 1e-4, "bf16": 2e-2, "int8": 5e-2}  # of the largest logit
+FORMATS = ["float32", "float16", "bf16", "int8", "int4", "uint4"]
+# of the largest logit; int4 and uint4 beside a reference with their weights, so that what errs is the activations of int8
+BOUND = {"float32": 1e-4, "float16": 2e-3, "bf16": 2e-2, "int8": 5e-2, "int4": 5e-2, "uint4": 5e-2}
 
 
 def targets():
@@ -62,7 +65,8 @@ QUANTISED = {
     "stablelm, parallel": "int8",
 }
 THOROUGH = ["llama, llama3 rope", "llama, biases", "gpt2", "gpt2, own hidden size"]
-FAST = [(case, weights) for case in THOROUGH for weights in BOUND]
+FAST = [(case, weights) for case in THOROUGH for weights in ("float32", "bf16", "int8")]
+FAST += [(case, weights) for case in THOROUGH[1:3] for weights in ("float16", "int4", "uint4")]
 FAST += [(case, "float32") for case in ONE_OF_EACH]
 FAST += [(case, weights) for case, format in QUANTISED.items() for weights in ("float32", format)]
 
@@ -73,6 +77,8 @@ def compare(case, weights, kv, target, n_tokens, folder, slack=1):
     model = tiny.CASES[case]()
     tiny.save(model, folder)
     ids = np.random.default_rng(1).integers(0, model.get_input_embeddings().num_embeddings, n_tokens).tolist()
+    if weights in ("int4", "uint4"):
+        tiny.change_matrices(model, lambda w: unpack(pack(w, weights), *w.shape, weights))
     expected = tiny.logits(model, ids)
     got = run(folder_program(folder, weights, kv, target), ids)
     assert np.abs(got - expected).max() <= slack * max(BOUND[weights], BOUND[kv]) * np.abs(expected).max()
@@ -85,14 +91,14 @@ def compare(case, weights, kv, target, n_tokens, folder, slack=1):
 @pytest.mark.torch
 @pytest.mark.parametrize(("case", "weights"), FAST)
 def test_logits_are_those_of_transformers(case, weights, tmp_path):
-    compare(case, weights, "float32" if weights == "float32" else "bf16", None, 50, tmp_path)
+    compare(case, weights, weights if weights in ("float32", "float16") else "bf16", None, 50, tmp_path)
 
 
 @pytest.mark.torch
 @pytest.mark.slow
 @pytest.mark.parametrize("target", targets())
-@pytest.mark.parametrize("kv", ["float32", "bf16", "int8"])
-@pytest.mark.parametrize("weights", ["float32", "bf16", "int8"])
+@pytest.mark.parametrize("kv", ["float32", "float16", "bf16", "int8"])
+@pytest.mark.parametrize("weights", FORMATS)
 @pytest.mark.parametrize("case", ["llama", "llama, tied", "llama, linear rope", "llama, as many kv heads", "gpt2"])
 def test_every_format_on_every_target(case, weights, kv, target, tmp_path):
     compare(case, weights, kv, target, 37, tmp_path)

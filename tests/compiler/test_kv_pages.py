@@ -17,7 +17,7 @@ def test_a_page_has_as_many_tokens_as_the_step_abi_says():
 
 
 @pytest.mark.toolchain
-@pytest.mark.parametrize("kv", ["float32", "bf16", "int8"])
+@pytest.mark.parametrize("kv", ["float32", "float16", "bf16", "int8"])
 @pytest.mark.parametrize("config", [CONFIG, CONFIG | {"head_dim": 16}, ODD_HEADS], ids=["12", "16", "13"])
 def test_compiled_code_and_the_graph_agree_on_the_size_of_a_page(kv, config):
     graph = build_graph(spec_from_config(config), Options(weights="float32", kv=kv))

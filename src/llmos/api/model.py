@@ -43,7 +43,7 @@ def load_model(
     """Load a model, compiling it for this machine the first time.
 
     name_or_path: an embedded model (`llmos-mini`), a catalogue name (`gpt2`), a Hugging Face folder, a `.llm` bundle, a
-    llama2.c `.bin`, or `organisation/name[@revision]` on the Hub. weights: float32, bf16 or int8; None keeps the checkpoint's
+    llama2.c `.bin`, or `organisation/name[@revision]` on the Hub. weights: a format, float32 to uint4; None keeps the checkpoint's
     precision, nothing is quantised unasked. context: positions to make room for. batch: sequences that have such room at the
     same time, None four or fewer where memory is short; those beyond wait. threads: None uses every core that the process
     may use. kv: format of keys and values. adapter: a folder (or Hub name) with a LoRA adapter to merge into the model, or

@@ -233,7 +233,9 @@ def told(source: Source, weights: str | None) -> tuple[str, ...]:
 
 
 def choose_options(source: Source, weights: str | None, kv: str | None) -> Options:
-    """Formats as asked for; by default the checkpoint's own precision, and keys and values in bf16 unless that is float32."""
+    """Formats as asked for; by default the checkpoint's own precision, and keys and values in float32 or float16 where
+    weights are, else in bf16.
+    """
     if source.bundle is not None:
         stored = source.bundle.manifest["formats"]
         for what, wanted in (("weights", weights), ("kv", kv)):
@@ -244,7 +246,7 @@ def choose_options(source: Source, weights: str | None, kv: str | None) -> Optio
         return _options(**stored)
     tables = _KEEPS[source.tables] if source.tables and weights is None else None
     weights = weights or _KEEPS[source.precision]
-    return _options(weights, kv or ("float32" if weights == "float32" else "bf16"), tables)
+    return _options(weights, kv or (weights if weights in ("float32", "float16") else "bf16"), tables)
 
 
 def formats_of(options: Options) -> dict[str, str]:

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import click
 
+from llmos.cli import formats
 from llmos.cli.loading import told_notices
 from llmos.cli.names import complete_model
 from llmos.cli.terminal import Progress
 
 __all__ = ["command"]
-
-_FORMATS = click.Choice(["float32", "bf16", "int8"])
 
 
 def _complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -30,10 +29,8 @@ def _complete_target(ctx: click.Context, param: click.Parameter, incomplete: str
     required=True,
     help="The .llm file to write [required].",
 )
-@click.option("--weights", type=_FORMATS, help="Weight format [the checkpoint's].")
-@click.option(
-    "--kv", type=_FORMATS, help="Format of keys and values in memory [float32 beside float32 weights, else bf16]."
-)
+@click.option("--weights", type=formats.WEIGHTS, help=formats.WEIGHTS_HELP)
+@click.option("--kv", type=formats.KV, help=formats.KV_HELP)
 @click.option(
     "--adapter",
     multiple=True,

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from llmos.cli import formats
 from llmos.cli.names import complete_model
 from llmos.cli.terminal import Progress, counted, write_json
 from llmos.cli.wording import in_flags
@@ -11,8 +12,6 @@ from llmos.core.units import format_bytes, parse_bytes
 
 __all__ = ["command"]
 
-_FORMATS = click.Choice(["float32", "float16", "bf16", "int8", "int4", "uint4"])
-_KV_FORMATS = click.Choice(["float32", "float16", "bf16", "int8"])
 _REFUSED = 3  # as where too little memory stops a verb
 
 
@@ -31,10 +30,8 @@ _REFUSED = 3  # as where too little memory stops a verb
     help="Tokens of a sequence, prompt and answer together [the model's own context, at most 8192].",
 )
 @click.option("--batch", type=click.IntRange(1), default=1, metavar="N", help="Sequences at the same time [1].")
-@click.option("--weights", type=_FORMATS, help="Weight format [the checkpoint's].")
-@click.option(
-    "--kv", type=_KV_FORMATS, help="Format of keys and values in memory [float32 beside float32 weights, else bf16]."
-)
+@click.option("--weights", type=formats.WEIGHTS, help=formats.WEIGHTS_HELP)
+@click.option("--kv", type=formats.KV, help=formats.KV_HELP)
 @click.option(
     "--threads", type=click.IntRange(1), metavar="N", help="Threads to use [LLMOS_THREADS, else every usable core]."
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from llmos.cli import formats
 from llmos.cli.loading import load
 from llmos.cli.names import complete_model
 from llmos.cli.terminal import tell, write_json
@@ -57,12 +58,8 @@ __all__ = ["command"]
     type=click.Choice(["error", "drop_oldest"]),
     help="For a prompt over the context: an error, or leave out its beginning [in a chat drop_oldest, else error].",
 )
-@click.option("--weights", type=click.Choice(["float32", "bf16", "int8"]), help="Weight format [the checkpoint's].")
-@click.option(
-    "--kv",
-    type=click.Choice(["float32", "bf16", "int8"]),
-    help="Format of keys and values in memory [float32 beside float32 weights, else bf16].",
-)
+@click.option("--weights", type=formats.WEIGHTS, help=formats.WEIGHTS_HELP)
+@click.option("--kv", type=formats.KV, help=formats.KV_HELP)
 @click.option(
     "--adapter",
     multiple=True,

@@ -242,6 +242,18 @@ LLMOS_INLINE F16 DotBf16(F16 acc, const uint16_t* w, uint32_t x) {
 #endif
 }
 
+// Four rows of four signed products each, added to their sums.
+#if defined(__aarch64__)
+LLMOS_INLINE int32x4_t DotQuarter(int32x4_t acc, int8x16_t w, int8x16_t x) {
+#if defined(__ARM_FEATURE_DOTPROD)
+  return vdotq_s32(acc, w, x);
+#else
+  const int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(w), vget_low_s8(x))), high = vpaddlq_s16(vmull_high_s8(w, x));
+  return vaddq_s32(acc, vpaddq_s32(low, high));
+#endif
+}
+#endif
+
 // acc[r] += sum of four products of unsigned weights w[4r..4r+3] (stored + 128) and signed x. kBiased: the stored weights
 // were multiplied as they are, so 128 * sum(x) is still to be taken away; otherwise it is done already.
 #if defined(__AVX512VNNI__) || !(defined(__AVX2__) || defined(__aarch64__))
@@ -272,12 +284,7 @@ LLMOS_INLINE I16 Dot4(I16 acc, const uint8_t* w, int32_t x) {
   memcpy(out, &acc, sizeof acc);
   for (int quarter = 0; quarter < 4; ++quarter) {
     const int8x16_t ws = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(w + 16 * quarter), vdupq_n_u8(0x80)));
-#if defined(__ARM_FEATURE_DOTPROD)
-    out[quarter] = vdotq_s32(out[quarter], ws, xs);
-#else
-    const int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(ws), vget_low_s8(xs))), high = vpaddlq_s16(vmull_high_s8(ws, xs));
-    out[quarter] = vaddq_s32(out[quarter], vpaddq_s32(low, high));
-#endif
+    out[quarter] = DotQuarter(out[quarter], ws, xs);
   }
   memcpy(&acc, out, sizeof acc);
   return acc;
@@ -291,12 +298,18 @@ LLMOS_INLINE I16 Dot4(I16 acc, const uint8_t* w, int32_t x) {
 
 // Exact sums of 16 rows over a group: four unsigned codes of at most 15 (codes[4r..4r+3]) times four signed bytes at most 127
 // in magnitude, added at most eight times. Without VNNI, pairs of columns are summed in 16 bits: 8 * 2 * 15 * 127 < 2^15.
+// kSixteenfold: there is room for codes times 16 as well, which Take adds a sixteenth of.
 struct NibbleSums {
 #if defined(__AVX512VNNI__)
+  static constexpr bool kSixteenfold = true;
   __m512i sums = _mm512_setzero_si512();
   LLMOS_MEMBER void Add(B64 codes, int32_t x) { sums = _mm512_dpbusd_epi32(sums, (__m512i)codes, _mm512_set1_epi32(x)); }
   LLMOS_MEMBER I16 Total() const { return (I16)sums; }
-#elif defined(__AVX512BW__)
+  LLMOS_MEMBER void Take(const NibbleSums& sixteenfold) { sums = _mm512_add_epi32(sums, _mm512_srai_epi32(sixteenfold.sums, 4)); }
+#else
+  static constexpr bool kSixteenfold = false;
+  LLMOS_MEMBER void Take(const NibbleSums&) {}
+#if defined(__AVX512BW__)
   __m512i pairs = _mm512_setzero_si512();
   LLMOS_MEMBER void Add(B64 codes, int32_t x) {
     pairs = _mm512_add_epi16(pairs, _mm512_maddubs_epi16((__m512i)codes, _mm512_set1_epi32(x)));
@@ -316,6 +329,18 @@ struct NibbleSums {
     memcpy(&total, out, sizeof total);
     return total;
   }
+#elif defined(__aarch64__)
+  int32x4_t sums[4] = {};
+  LLMOS_MEMBER void Add(B64 codes, int32_t x) {
+    int8x16_t w[4];
+    memcpy(w, &codes, sizeof codes);
+    for (int i = 0; i < 4; ++i) sums[i] = DotQuarter(sums[i], w[i], vreinterpretq_s8_s32(vdupq_n_s32(x)));
+  }
+  LLMOS_MEMBER I16 Total() const {
+    I16 total;
+    memcpy(&total, sums, sizeof total);
+    return total;
+  }
 #else
   I16 sums = {};
   LLMOS_MEMBER void Add(B64 codes, int32_t x) {
@@ -324,6 +349,7 @@ struct NibbleSums {
     for (int i = 0; i < 4; ++i) sums += (I16)((U16)codes >> 8 * i & 255u) * xs[i];
   }
   LLMOS_MEMBER I16 Total() const { return sums; }
+#endif
 #endif
 };
 
