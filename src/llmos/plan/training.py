@@ -2,7 +2,8 @@
 
 Counted as `trainer.module` and `ops.torch_ops` compute: every product keeps its input, norms keep theirs and their result,
 attention keeps queries, keys and values with keys repeated for their queries, the loss keeps scores and their logarithms. B
-sequences of T tokens are computed at once; accumulation repeats that and adds nothing.
+sequences of T tokens are computed at once; accumulation repeats that and adds nothing. Within 10 % of three models of 5 and 23
+million parameters without torch.compile, which was not measured.
 """
 
 import math
@@ -14,7 +15,9 @@ __all__ = ["training"]
 
 _MOMENTS = {"adamw": 2, "muon": 2}  # Muon keeps one for matrices; its orthogonal update works on copies
 _FLOAT, _HALF = 4, 2
-_TORCH = 120 * 2**20  # buffers of torch's allocator and of its products: the difference measured on a tiny model
+_TORCH = (
+    290 * 2**20
+)  # torch itself (170 MiB of a process that imported it) and what its allocator and products hold besides
 
 
 def training(
@@ -32,7 +35,7 @@ def training(
     element = _HALF if precision == "bf16" else _FLOAT
     copies = _HALF * _matrix_values(spec) if precision == "bf16" else 0
     forward = (
-        Part(name="activations", n_bytes=tokens * sum(_layer_bytes(spec, i, element) for i in range(len(spec.layers)))),
+        Part(name="activations", n_bytes=tokens * _kept_bytes(spec, element)),
         Part(name="scores", n_bytes=tokens * spec.vocab * (element + 2 * _FLOAT)),
         Part(name="parameters in bf16", n_bytes=copies),
     )
@@ -44,16 +47,15 @@ def _matrix_values(spec: Spec) -> int:
     return sum(math.prod(shape) for name, shape in shapes(spec).items() if len(shape) == 2 and name != "position")
 
 
-def _layer_bytes(spec: Spec, index: int, element: int) -> int:
-    """Bytes that one layer keeps for a token until backward."""
-    prefix = f"layer.{index}."
-    inputs = outputs = norms = 0
+def _kept_bytes(spec: Spec, element: int) -> int:
+    """Bytes that all layers keep for a token until backward."""
+    products = norms = 0
     for name, shape in shapes(spec).items():
-        if name.startswith(prefix):
+        if name.startswith("layer."):
             if len(shape) == 2:
-                outputs, inputs = outputs + shape[0], inputs + shape[1]
+                products += sum(shape)  # its input and its output
             else:
-                norms += shape[0]
-    attention = spec.layers[index].attention
-    repeated = 4 * attention.heads * attention.head_dim  # queries, repeated keys and values, and what comes out
-    return element * (inputs + outputs + repeated) + _FLOAT * (4 * norms)
+                norms += math.prod(shape)
+    parts = (layer.attention for layer in spec.layers)
+    repeated = sum(4 * a.heads * a.head_dim for a in parts)  # queries, repeated keys and values, and what comes out
+    return element * (products + repeated) + _FLOAT * 4 * norms
