@@ -36,13 +36,13 @@ def layout(graph: Graph) -> list[Section]:
     sections: list[Section] = []
     seen: set[str] = set()
     offset = 0
-    for prefix, block, matrices in _instances(graph):
+    for prefix, block in _instances(graph):
         for name, shape in block.shapes.items():
             full = prefix + name
             if full in seen:
                 continue  # the embedding table, met again as a tied head or by the encoder
             seen.add(full)
-            format = matrices if _is_matrix(block, name) else "plain"
+            format = _format(block, name)
             parts = tuple(prefix + part for part in block.fused.get(name, (name,)))
             n_bytes = _section_bytes(shape, format)
             sections.append(Section(name=full, parts=parts, shape=shape, format=format, offset=offset, n_bytes=n_bytes))
@@ -57,21 +57,21 @@ def _section_bytes(shape: tuple[int, ...], format: str) -> int:
     return math.prod(copies) * packed_bytes(rows, columns, format)
 
 
-def _instances(graph: Graph) -> Iterator[tuple[str, Block, str]]:
-    """Every block where it stands: what its parameters' names begin with, and the format of its matrices."""
-    weights = graph.facts["weights"]
-    tables = graph.facts.get("tables", weights)
-    yield "", graph.prologue, tables
+def _instances(graph: Graph) -> Iterator[tuple[str, Block]]:
+    """Every block where it stands, and what its parameters' names begin with."""
+    yield "", graph.prologue
     for prefix, kind in zip(graph.prefixes, graph.layers, strict=True):
-        yield prefix, graph.kinds[kind], weights
-    yield "", graph.epilogue, tables
+        yield prefix, graph.kinds[kind]
+    yield "", graph.epilogue
     if graph.encoder is not None:
         yield from _instances(graph.encoder)
 
 
-def _is_matrix(block: Block, name: str) -> bool:
-    return any(
-        (node.op in ("linear", "add_linear", "embed") and node.params[0] == name)
-        or (node.op == "experts" and name in node.params)
-        for node in block.nodes
-    )
+def _format(block: Block, name: str) -> str:
+    """The format that a matrix is read in, which `choose_formats` has noted; plain for what is no matrix."""
+    for node in block.nodes:
+        matrices = node.params if node.op == "experts" else node.params[:1]
+        if node.op in ("linear", "add_linear", "embed", "experts") and name in matrices:
+            format: str = node.attrs["format"]
+            return format
+    return "plain"

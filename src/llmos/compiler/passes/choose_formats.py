@@ -8,10 +8,13 @@ from llmos.compiler.passes.rewrite import rebuild
 
 __all__ = ["choose_formats"]
 
+_QUANTISED = [format for format, activations in ACTIVATIONS.items() if activations == "int8"]
+
 
 def choose_formats(graph: Graph) -> Graph:
     """Annotates linear, experts and embed nodes with `format`; inserts quantize nodes, one per value, where activations are not
-    float32. Embedding and head, before and after the layers, may have a format of their own.
+    float32. Embedding and head, before and after the layers, may have a format of their own. Where matrices are quantised, those
+    that choose experts are not: they are small, and another choice costs more than rounding does.
     """
     weights = graph.facts["weights"]
     tables = graph.facts.get("tables", weights)
@@ -26,19 +29,20 @@ def choose_formats(graph: Graph) -> Graph:
 def _format(block: Block, weights: str) -> Block:
     nodes: list[Node] = []
     quantized: dict[str, str] = {}
-    dtype = ACTIVATIONS[weights]
+    routers = {node.inputs[1] for node in block.nodes if node.op == "experts"}
     for node in block.nodes:
+        format = "float32" if node.out in routers and weights in _QUANTISED else weights
         if node.op in ("linear", "add_linear", "experts"):
-            value = node.inputs[0]
+            value, dtype = node.inputs[0], ACTIVATIONS[format]
             if dtype != "float32" and value not in quantized:
                 quantized[value] = f"{value}.q"
                 width = block.shapes[node.params[0]][-1]
                 nodes.append(
                     Node(op="quantize", out=quantized[value], inputs=(value,), rows=node.rows, width=width, dtype=dtype)
                 )
-            inputs = (quantized.get(value, value), *node.inputs[1:])
-            node = replace(node, inputs=inputs, attrs={**node.attrs, "format": weights})
+            source = value if dtype == "float32" else quantized[value]
+            node = replace(node, inputs=(source, *node.inputs[1:]), attrs={**node.attrs, "format": format})
         elif node.op == "embed":
-            node = replace(node, attrs={**node.attrs, "format": weights})
+            node = replace(node, attrs={**node.attrs, "format": format})
         nodes.append(node)
     return rebuild(block, nodes)
