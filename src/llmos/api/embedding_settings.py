@@ -1,7 +1,7 @@
 """How a model's hidden rows become an embedding, as the files of sentence-transformers beside its weights say it.
 
 modules.json lists what follows the transformer: pooling, perhaps a normalisation; each has a folder with a config.json. Two
-more files hold the longest text and the prompts. Both the older and the newer (from release 5.4 on) names of fields are read.
+more files hold the longest text and the prompts. Older and newer names of fields are read.
 What cannot be done (other ways of pooling, dense layers) is kept by name, and asking for an embedding is then refused.
 """
 
