@@ -157,6 +157,122 @@ CASES = {
 }
 
 
+def _one_more(name: str, values: np.ndarray, config: Any) -> np.ndarray:
+    """Gemma's norms are stored as their difference from 1 by transformers."""
+    return values + 1 if name.endswith("norm.weight") else values
+
+
+def _apart(name: str, values: np.ndarray, config: Any) -> np.ndarray:
+    """GPT-NeoX stores query, key and value of one head after another; the file all queries, then all keys, then all values."""
+    if "query_key_value" not in name:
+        return values
+    of_heads = values.reshape(config.num_attention_heads, 3, -1, *values.shape[1:])
+    return of_heads.swapaxes(0, 1).reshape(values.shape)
+
+
+def _window(c: Any) -> dict[str, Any]:
+    return _decoder_of_rms(c) | {"attention.sliding_window": c.sliding_window}
+
+
+def _decoder_of_rms(c: Any) -> dict[str, Any]:
+    """Heads as wide as the config says, or the width over them."""
+    size = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
+    table = c.rope_parameters.get("full_attention", c.rope_parameters)
+    return _decoder(c) | {
+        "attention.key_length": size,
+        "attention.value_length": size,
+        "attention.layer_norm_rms_epsilon": c.rms_norm_eps,
+        "rope.freq_base": float(table["rope_theta"]),
+    }
+
+
+def _gemma2(c: Any) -> dict[str, Any]:
+    caps = {"attn_logit_softcapping": c.attn_logit_softcapping, "final_logit_softcapping": c.final_logit_softcapping}
+    return _window(c) | {key: value for key, value in caps.items() if value is not None}
+
+
+def _phi3(c: Any) -> dict[str, Any]:
+    table = c.rope_parameters
+    turned = int(c.hidden_size // c.num_attention_heads * table.get("partial_rotary_factor", 1.0))
+    original = getattr(c, "original_max_position_embeddings", None) or table.get("original_max_position_embeddings")
+    found = _decoder_of_rms(c) | {"attention.sliding_window": c.sliding_window or 0, "rope.dimension_count": turned}
+    return found | {"rope.scaling.original_context_length": original or c.max_position_embeddings}
+
+
+def _granite(c: Any) -> dict[str, Any]:
+    return _decoder_of_rms(c) | {
+        "embedding_scale": float(c.embedding_multiplier),
+        "residual_scale": float(c.residual_multiplier),
+        "attention.scale": float(c.attention_multiplier),
+        "logit_scale": float(c.logits_scaling),
+    }
+
+
+def _layer_norms(c: Any) -> dict[str, Any]:
+    eps = getattr(c, "norm_epsilon", None) or c.layer_norm_eps
+    return _decoder(c) | {"attention.layer_norm_epsilon": eps, "rope.freq_base": float(c.rope_parameters["rope_theta"])}
+
+
+def _starcoder2(c: Any) -> dict[str, Any]:
+    return _layer_norms(c) | {"attention.sliding_window": c.sliding_window}
+
+
+def _partial(c: Any) -> dict[str, Any]:
+    size = c.hidden_size // c.num_attention_heads
+    share = c.rope_parameters["partial_rotary_factor"]
+    parts = {"rope.dimension_count": int(size * share), "use_parallel_residual": c.use_parallel_residual}
+    found = _layer_norms(c) if hasattr(c, "num_key_value_heads") else _neox(c)
+    return found | parts
+
+
+def _neox(c: Any) -> dict[str, Any]:
+    return {
+        "context_length": c.max_position_embeddings,
+        "embedding_length": c.hidden_size,
+        "block_count": c.num_hidden_layers,
+        "feed_forward_length": c.intermediate_size,
+        "attention.head_count": c.num_attention_heads,
+        "attention.layer_norm_epsilon": c.layer_norm_eps,
+        "rope.freq_base": float(c.rope_parameters["rope_theta"]),
+    }
+
+
+_ARCH = gguf.MODEL_ARCH
+CASES |= {
+    "mistral": _of(tiny.CASES["mistral"], _window, **_PAIRED),
+    "qwen2": _of(tiny.CASES["qwen2"], _decoder_of_rms, _ARCH.QWEN2),
+    "qwen3": _of(tiny.CASES["qwen3"], _decoder_of_rms, _ARCH.QWEN3),
+    "gemma": _of(tiny.CASES["gemma"], _decoder_of_rms, _ARCH.GEMMA, stored=_one_more),
+    "gemma2": _of(
+        lambda: tiny.decoder(
+            "Gemma2",
+            head_dim=10,
+            sliding_window=13,
+            query_pre_attn_scalar=10,
+            attn_logit_softcapping=2.0,
+            final_logit_softcapping=3.0,
+        ),
+        _gemma2,
+        _ARCH.GEMMA2,
+        stored=_one_more,
+    ),
+    "gemma3_text": _of(
+        lambda: tiny.decoder("Gemma3", head_dim=10, num_hidden_layers=7, sliding_window=13, query_pre_attn_scalar=10),
+        _window,
+        _ARCH.GEMMA3,
+        stored=_one_more,
+    ),
+    "phi3": _of(tiny.CASES["phi3"], _phi3, _ARCH.PHI3),
+    "phi3, part of a head turns": _of(tiny.CASES["phi3, part of a head turns"], _phi3, _ARCH.PHI3),
+    "olmo2": _of(tiny.CASES["olmo2"], _decoder_of_rms, _ARCH.OLMO2),
+    "granite": _of(tiny.CASES["granite"], _granite, _ARCH.GRANITE, **_PAIRED),
+    "granite, biases": _of(tiny.CASES["granite, biases"], _granite, _ARCH.GRANITE, **_PAIRED),
+    "starcoder2": _of(tiny.CASES["starcoder2"], _starcoder2, _ARCH.STARCODER2),
+    "stablelm": _of(tiny.CASES["stablelm"], _partial, _ARCH.STABLELM),
+    "gpt_neox": _of(tiny.CASES["gpt_neox"], _partial, _ARCH.GPTNEOX, stored=_apart),
+}
+
+
 def wide_llama() -> PreTrainedModel:
     """Every row a multiple of 256, so that all types can store it."""
     sizes = {"hidden_size": 256, "intermediate_size": 256, "num_attention_heads": 4, "head_dim": 64, "vocab_size": 64}

@@ -4,7 +4,7 @@ A family's file says it as data (its attribute `GGUF`); what most families share
 https://github.com/ggml-org/llama.cpp, gguf-py/gguf/constants.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,7 @@ class Gguf:
     neighbours: bool = False
     share: str | None = None
     rope: bool = True
+    finish: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
 
 
 # Fields of most decoders.

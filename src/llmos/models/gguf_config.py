@@ -60,7 +60,7 @@ def config_from_gguf(
         if key not in keys.read:
             keys.expect(key, value)
     keys.refuse_unread(_NEUTRAL | gguf.neutral, arch)
-    return config
+    return config if gguf.finish is None else config | dict(gguf.finish(config))
 
 
 def gguf_sources(spec: Spec) -> dict[str, Source]:

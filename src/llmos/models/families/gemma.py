@@ -5,6 +5,7 @@ import math
 from llmos.models.decoder_fields import ACTS, attention_of, repeated, spec_of
 from llmos.models.families import llama
 from llmos.models.fields import Fields
+from llmos.models.gguf import DECODER, Gguf
 from llmos.models.source import Source
 from llmos.models.spec import Layer, Mlp, Norm, Spec
 
@@ -18,6 +19,7 @@ WEIGHTS = llama.WEIGHTS | {
     "layer.{i}.norm1": Source("model.layers.{i}.input_layernorm.weight", plus=1.0),
     "layer.{i}.norm2": Source("model.layers.{i}.post_attention_layernorm.weight", plus=1.0),
 }
+GGUF = Gguf(arch="gemma", fields=DECODER, constants={"hidden_act": "gelu_pytorch_tanh"})  # the 1 is in its norms
 
 
 def spec(c: Fields) -> Spec:

@@ -4,12 +4,14 @@ Reference: transformers `modeling_gemma2.py`; arXiv:2408.00118.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from llmos.models.decoder_fields import ACTS, attention_of, spec_of
 from llmos.models.families import gemma
 from llmos.models.fields import Fields
+from llmos.models.gguf import DECODER, Gguf
 from llmos.models.source import Source
 from llmos.models.spec import Attention, Layer, Mlp, Norm, Spec
 from llmos.models.window_fields import SLIDING, layer_types
@@ -24,6 +26,17 @@ WEIGHTS = gemma.WEIGHTS | {
     "layer.{i}.norm2": Source("model.layers.{i}.pre_feedforward_layernorm.weight", plus=1.0),
     "layer.{i}.post2": Source("model.layers.{i}.post_feedforward_layernorm.weight", plus=1.0),
 }
+GGUF = Gguf(
+    arch="gemma2",
+    fields=DECODER
+    | {
+        "sliding_window": "attention.sliding_window",
+        "attn_logit_softcapping": "attn_logit_softcapping",
+        "final_logit_softcapping": "final_logit_softcapping",
+    },
+    constants={"hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh"},
+    finish=lambda config: {"query_pre_attn_scalar": score_divisor(config, largest=46)},
+)
 
 
 def spec(c: Fields) -> Spec:
@@ -60,3 +73,11 @@ def sandwiched(
         "logit_softcap": c.number_or_none("final_logit_softcapping", logit_softcap),
     }
     return spec_of(c, family, layers, norm, context=context, tied=True, **parts)
+
+
+def score_divisor(config: Mapping[str, Any], largest: int) -> int:
+    """What GGUF does not say of the scale of scores: the head's size, and in the largest model, of so many layers, the width
+    over the heads."""
+    width, heads = config["hidden_size"], config["num_attention_heads"]
+    per_head = width // heads
+    return per_head if config.get("num_hidden_layers") == largest else config.get("head_dim", per_head)

@@ -9,6 +9,7 @@ from llmos.core.errors import UserError
 from llmos.models.decoder_fields import attention_of
 from llmos.models.families import gemma2
 from llmos.models.fields import Fields
+from llmos.models.gguf import DECODER, Gguf
 from llmos.models.rope_fields import rope_from
 from llmos.models.source import Source
 from llmos.models.spec import HeadNorm, Norm, Rope, Spec
@@ -24,6 +25,19 @@ WEIGHTS = gemma2.WEIGHTS | {
     "layer.{i}.q_norm": Source("model.layers.{i}.self_attn.q_norm.weight", plus=1.0),
     "layer.{i}.k_norm": Source("model.layers.{i}.self_attn.k_norm.weight", plus=1.0),
 }
+GGUF = Gguf(
+    arch="gemma3",
+    fields=DECODER
+    | {"sliding_window": "attention.sliding_window", "final_logit_softcapping": "final_logit_softcapping"},
+    constants={"hidden_activation": "gelu_pytorch_tanh", "rope_local_base_freq": 10000.0},
+    expects={"rope.freq_base_swa": 10000.0},
+    finish=lambda config: {
+        "query_pre_attn_scalar": gemma2.score_divisor(config, largest=62),
+        "rope_theta": config["rope_parameters"]["rope_theta"],
+        "rope_scaling": config["rope_parameters"],
+        "rope_parameters": None,
+    },
+)
 
 
 def spec(c: Fields) -> Spec:

@@ -3,6 +3,7 @@
 
 from llmos.models.decoder_fields import mlp_of, repeated, spec_of
 from llmos.models.fields import Fields
+from llmos.models.gguf import DECODER, FUSED_QKV, Gguf
 from llmos.models.rope_fields import rope_of
 from llmos.models.source import Source
 from llmos.models.spec import Attention, Layer, Norm, Spec
@@ -33,6 +34,15 @@ WEIGHTS = {
     "layer.{i}.down": Source("gpt_neox.layers.{i}.mlp.dense_4h_to_h.weight"),
     "layer.{i}.down.bias": Source("gpt_neox.layers.{i}.mlp.dense_4h_to_h.bias"),
 }
+GGUF = Gguf(
+    arch="gptneox",
+    fields={name: key for name, key in DECODER.items() if name not in ("num_key_value_heads", "head_dim")}
+    | {"layer_norm_eps": "attention.layer_norm_epsilon", "use_parallel_residual": "use_parallel_residual"},
+    constants={"hidden_act": "gelu"},
+    present={"attention_bias": "blk.0.attn_qkv.bias"},
+    tensors=FUSED_QKV,
+    share="rotary_pct",
+)
 
 
 def spec(c: Fields) -> Spec:

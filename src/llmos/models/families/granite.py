@@ -3,6 +3,7 @@
 from llmos.models.decoder_fields import attention_of, mlp_of, repeated, spec_of
 from llmos.models.families import llama
 from llmos.models.fields import Fields
+from llmos.models.gguf import DECODER, Gguf
 from llmos.models.spec import Layer, Norm, Spec
 
 MODEL_TYPE = "granite"
@@ -11,6 +12,19 @@ IGNORED = frozenset({"attention_dropout", "initializer_range"})
 PREFIXES = ("",)
 UNUSED = llama.UNUSED
 WEIGHTS = llama.WEIGHTS
+GGUF = Gguf(
+    arch="granite",
+    fields=DECODER
+    | {
+        "embedding_multiplier": "embedding_scale",
+        "residual_multiplier": "residual_scale",
+        "attention_multiplier": "attention.scale",
+        "logits_scaling": "logit_scale",
+    },
+    constants={"hidden_act": "silu"},
+    present={"attention_bias": "blk.0.attn_q.bias", "mlp_bias": "blk.0.ffn_up.bias"},
+    neighbours=True,
+)
 
 
 def spec(c: Fields) -> Spec:

@@ -3,6 +3,7 @@
 from llmos.models.decoder_fields import attention_of, mlp_of, repeated, spec_of
 from llmos.models.families import llama
 from llmos.models.fields import Fields
+from llmos.models.gguf import DECODER, Gguf
 from llmos.models.spec import Layer, Norm, Spec
 
 MODEL_TYPE = "mistral"
@@ -11,6 +12,13 @@ IGNORED = frozenset({"attention_dropout", "initializer_range"})
 PREFIXES = ("",)
 UNUSED = llama.UNUSED
 WEIGHTS = llama.WEIGHTS
+GGUF = Gguf(
+    arch="llama",
+    when="attention.sliding_window",
+    fields=DECODER | {"sliding_window": "attention.sliding_window"},
+    constants={"hidden_act": "silu"},
+    neighbours=True,
+)
 
 
 def spec(c: Fields) -> Spec:

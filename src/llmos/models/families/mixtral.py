@@ -3,6 +3,7 @@
 from llmos.models.decoder_fields import ACTS, attention_of, repeated, spec_of
 from llmos.models.families import llama
 from llmos.models.fields import Fields
+from llmos.models.gguf import DECODER, Gguf
 from llmos.models.source import Source
 from llmos.models.spec import Experts, Layer, Norm, Spec
 
@@ -18,6 +19,13 @@ WEIGHTS = llama.WEIGHTS | {
     "layer.{i}.expert.{e}.up": Source("model.layers.{i}.block_sparse_moe.experts.{e}.w3.weight"),
     "layer.{i}.expert.{e}.down": Source("model.layers.{i}.block_sparse_moe.experts.{e}.w2.weight"),
 }
+GGUF = Gguf(
+    arch="llama",
+    when="expert_count",
+    fields=DECODER | {"num_local_experts": "expert_count", "num_experts_per_tok": "expert_used_count"},
+    constants={"hidden_act": "silu"},
+    neighbours=True,
+)
 
 
 def spec(c: Fields) -> Spec:

@@ -4,6 +4,7 @@ arXiv:2501.00656."""
 from llmos.models.decoder_fields import attention_of, mlp_of, repeated, spec_of
 from llmos.models.families import llama
 from llmos.models.fields import Fields
+from llmos.models.gguf import DECODER, Gguf
 from llmos.models.source import Source
 from llmos.models.spec import HeadNorm, Layer, Norm, Spec
 
@@ -18,6 +19,9 @@ WEIGHTS = llama.WEIGHTS | {
     "layer.{i}.post1": Source("model.layers.{i}.post_attention_layernorm.weight"),
     "layer.{i}.post2": Source("model.layers.{i}.post_feedforward_layernorm.weight"),
 }
+GGUF = Gguf(
+    arch="olmo2", fields=DECODER, constants={"hidden_act": "silu"}, present={"attention_bias": "blk.0.attn_q.bias"}
+)
 
 
 def spec(c: Fields) -> Spec:

@@ -3,6 +3,7 @@
 from llmos.models.decoder_fields import attention_of, mlp_of, repeated, spec_of
 from llmos.models.families import llama
 from llmos.models.fields import Fields
+from llmos.models.gguf import DECODER, FUSED_QKV, Gguf
 from llmos.models.source import Source
 from llmos.models.spec import Layer, Norm, Spec
 
@@ -17,6 +18,14 @@ WEIGHTS = llama.WEIGHTS | {
     **{f"layer.{{i}}.{n}": Source("model.layers.{i}.self_attn.qkv_proj.weight", among=_QKV) for n in _QKV},
     **{f"layer.{{i}}.{n}": Source("model.layers.{i}.mlp.gate_up_proj.weight", among=_GATE_UP) for n in _GATE_UP},
 }
+GGUF = Gguf(
+    arch="phi3",
+    fields=DECODER | {"sliding_window": "attention.sliding_window"},
+    constants={"hidden_act": "silu"},
+    tensors=FUSED_QKV | {f"layer.{{i}}.{n}": Source("blk.{i}.ffn_up.weight", among=_GATE_UP) for n in _GATE_UP},
+    share="partial_rotary_factor",
+    finish=lambda config: {"sliding_window": config.get("sliding_window") or None},
+)
 
 
 def spec(c: Fields) -> Spec:

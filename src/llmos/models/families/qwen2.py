@@ -5,6 +5,7 @@ from dataclasses import replace
 from llmos.models.decoder_fields import attention_of, mlp_of, spec_of
 from llmos.models.families import llama
 from llmos.models.fields import Fields
+from llmos.models.gguf import DECODER, Gguf
 from llmos.models.spec import Attention, Layer, Norm, Spec
 from llmos.models.window_fields import SLIDING, layer_types, window_when_used
 
@@ -14,6 +15,7 @@ IGNORED = frozenset({"attention_dropout", "initializer_range"})
 PREFIXES = ("",)
 UNUSED = llama.UNUSED
 WEIGHTS = llama.WEIGHTS
+GGUF = Gguf(arch="qwen2", fields=DECODER, constants={"hidden_act": "silu"})
 
 
 def spec(c: Fields) -> Spec:

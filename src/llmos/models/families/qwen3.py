@@ -3,6 +3,7 @@
 from llmos.models.decoder_fields import attention_of
 from llmos.models.families import llama, qwen2
 from llmos.models.fields import Fields
+from llmos.models.gguf import DECODER, Gguf
 from llmos.models.source import Source
 from llmos.models.spec import Attention, HeadNorm, Norm, Spec
 
@@ -15,6 +16,9 @@ WEIGHTS = llama.WEIGHTS | {
     "layer.{i}.q_norm": Source("model.layers.{i}.self_attn.q_norm.weight"),
     "layer.{i}.k_norm": Source("model.layers.{i}.self_attn.k_norm.weight"),
 }
+GGUF = Gguf(
+    arch="qwen3", fields=DECODER, constants={"hidden_act": "silu"}, present={"attention_bias": "blk.0.attn_q.bias"}
+)
 
 
 def spec(c: Fields) -> Spec:

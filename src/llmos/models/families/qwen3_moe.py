@@ -6,6 +6,7 @@ from llmos.core.errors import UserError
 from llmos.models.decoder_fields import ACTS, mlp_of, spec_of
 from llmos.models.families import llama, qwen3
 from llmos.models.fields import Fields
+from llmos.models.gguf import DECODER, Gguf
 from llmos.models.source import Source
 from llmos.models.spec import Experts, Layer, Norm, Spec
 from llmos.models.window_fields import window_when_used
@@ -22,6 +23,16 @@ WEIGHTS = qwen3.WEIGHTS | {
     "layer.{i}.expert.{e}.up": Source("model.layers.{i}.mlp.experts.{e}.up_proj.weight"),
     "layer.{i}.expert.{e}.down": Source("model.layers.{i}.mlp.experts.{e}.down_proj.weight"),
 }
+GGUF = Gguf(
+    arch="qwen3moe",
+    fields=DECODER
+    | {
+        "num_experts": "expert_count",
+        "num_experts_per_tok": "expert_used_count",
+        "moe_intermediate_size": "expert_feed_forward_length",
+    },
+    constants={"hidden_act": "silu", "norm_topk_prob": True},
+)
 
 
 def spec(c: Fields) -> Spec:

@@ -6,6 +6,7 @@ Reference: transformers `modeling_stablelm.py`; arXiv:2402.17834.
 from llmos.models.decoder_fields import attention_of, mlp_of, repeated, spec_of
 from llmos.models.families import llama
 from llmos.models.fields import Fields
+from llmos.models.gguf import DECODER, Gguf
 from llmos.models.source import Source
 from llmos.models.spec import HeadNorm, Layer, Norm, Spec
 
@@ -21,6 +22,14 @@ WEIGHTS = llama.WEIGHTS | {
     "layer.{i}.q_norm": Source("model.layers.{i}.self_attn.q_layernorm.norms.{r}.weight"),
     "layer.{i}.k_norm": Source("model.layers.{i}.self_attn.k_layernorm.norms.{r}.weight"),
 }
+GGUF = Gguf(
+    arch="stablelm",
+    fields=DECODER
+    | {"layer_norm_eps": "attention.layer_norm_epsilon", "use_parallel_residual": "use_parallel_residual"},
+    constants={"hidden_act": "silu"},
+    present={"use_qkv_bias": "blk.0.attn_q.bias", "qk_layernorm": "blk.0.attn_q_norm.weight"},
+    share="partial_rotary_factor",
+)
 
 
 def spec(c: Fields) -> Spec:

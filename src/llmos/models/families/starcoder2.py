@@ -4,6 +4,7 @@ arXiv:2402.19173."""
 from llmos.models.decoder_fields import attention_of, mlp_of, repeated, spec_of
 from llmos.models.families import llama
 from llmos.models.fields import Fields
+from llmos.models.gguf import DECODER, Gguf
 from llmos.models.source import Source
 from llmos.models.spec import Layer, Norm, Spec
 
@@ -22,6 +23,12 @@ WEIGHTS = llama.WEIGHTS | {
     "layer.{i}.down": Source("model.layers.{i}.mlp.c_proj.weight"),
     "layer.{i}.down.bias": Source("model.layers.{i}.mlp.c_proj.bias"),
 }
+GGUF = Gguf(
+    arch="starcoder2",
+    fields=DECODER | {"norm_epsilon": "attention.layer_norm_epsilon", "sliding_window": "attention.sliding_window"},
+    constants={"hidden_act": "gelu_pytorch_tanh"},
+    present={"use_bias": "blk.0.attn_q.bias"},
+)
 
 
 def spec(c: Fields) -> Spec:
