@@ -47,6 +47,9 @@ def write_model(
     tensors: dict[str, Quantised] = {}
     parameters = dict(model.named_parameters())
     for i, (name, parameter) in enumerate(parameters.items()):
+        if ".experts." in name:
+            tensors |= _of_experts(name, parameter.detach().float().numpy())
+            continue
         base, _, last = name.rpartition(".")
         ours = f"{names.get_name(base)}.{last}"
         values = case.stored(name, parameter.detach().float().numpy(), config)
@@ -63,6 +66,15 @@ def write_model(
     keys = {f"{case.name}.{key}": value for key, value in case.metadata(config).items()}
     keys["tokenizer.ggml.model"] = "none"
     return write(path, case.name, keys, tensors | dict(case.extra(config)))
+
+
+def _of_experts(name: str, values: np.ndarray) -> dict[str, Quantised]:
+    """The matrices of all experts, of which transformers stacks gate and up in one."""
+    layer = name.split(".")[2]
+    if name.endswith("down_proj"):
+        return {f"blk.{layer}.ffn_down_exps.weight": plain("F32", values)}
+    gate, up = np.split(values, 2, axis=1)
+    return {f"blk.{layer}.ffn_{part}_exps.weight": plain("F32", half) for part, half in (("gate", gate), ("up", up))}
 
 
 def _decoder(c: Any) -> dict[str, Any]:
@@ -196,7 +208,24 @@ def _phi3(c: Any) -> dict[str, Any]:
     turned = int(c.hidden_size // c.num_attention_heads * table.get("partial_rotary_factor", 1.0))
     original = getattr(c, "original_max_position_embeddings", None) or table.get("original_max_position_embeddings")
     found = _decoder_of_rms(c) | {"attention.sliding_window": c.sliding_window or 0, "rope.dimension_count": turned}
+    if "long_factor" in table:
+        factor = max(1.0, c.max_position_embeddings / original)
+        found["rope.scaling.attn_factor"] = float(np.sqrt(1 + np.log(factor) / np.log(original)))
     return found | {"rope.scaling.original_context_length": original or c.max_position_embeddings}
+
+
+def _phi3_factors(c: Any) -> dict[str, Quantised]:
+    names = [which for which in ("long", "short") if f"{which}_factor" in c.rope_parameters]
+    values = {which: np.array(c.rope_parameters[f"{which}_factor"], np.float32) for which in names}
+    return {f"rope_factors_{which}.weight": plain("F32", values[which]) for which in names}
+
+
+def _experts(c: Any) -> dict[str, Any]:
+    count = getattr(c, "num_local_experts", None) or c.num_experts
+    found = _decoder_of_rms(c) | {"expert_count": count, "expert_used_count": c.num_experts_per_tok}
+    return found | (
+        {"expert_feed_forward_length": c.moe_intermediate_size} if hasattr(c, "moe_intermediate_size") else {}
+    )
 
 
 def _granite(c: Any) -> dict[str, Any]:
@@ -242,6 +271,14 @@ CASES |= {
     "mistral": _of(tiny.CASES["mistral"], _window, **_PAIRED),
     "qwen2": _of(tiny.CASES["qwen2"], _decoder_of_rms, _ARCH.QWEN2),
     "qwen3": _of(tiny.CASES["qwen3"], _decoder_of_rms, _ARCH.QWEN3),
+    "mixtral": _of(tiny.CASES["mixtral"], _experts, **_PAIRED),
+    "qwen3_moe": _of(
+        lambda: tiny.decoder(
+            "Qwen3Moe", head_dim=10, num_experts=7, num_experts_per_tok=3, moe_intermediate_size=26, norm_topk_prob=True
+        ),
+        _experts,
+        _ARCH.QWEN3MOE,
+    ),
     "gemma": _of(tiny.CASES["gemma"], _decoder_of_rms, _ARCH.GEMMA, stored=_one_more),
     "gemma2": _of(
         lambda: tiny.decoder(
@@ -263,7 +300,8 @@ CASES |= {
         stored=_one_more,
     ),
     "phi3": _of(tiny.CASES["phi3"], _phi3, _ARCH.PHI3),
-    "phi3, part of a head turns": _of(tiny.CASES["phi3, part of a head turns"], _phi3, _ARCH.PHI3),
+    "phi3, long rope": _of(tiny.CASES["phi3, long rope"], _phi3, _ARCH.PHI3, extra=_phi3_factors),
+    "phi3, part of a head turns": _of(tiny.CASES["phi3, part of a head turns"], _phi3, _ARCH.PHI3, extra=_phi3_factors),
     "olmo2": _of(tiny.CASES["olmo2"], _decoder_of_rms, _ARCH.OLMO2),
     "granite": _of(tiny.CASES["granite"], _granite, _ARCH.GRANITE, **_PAIRED),
     "granite, biases": _of(tiny.CASES["granite, biases"], _granite, _ARCH.GRANITE, **_PAIRED),
