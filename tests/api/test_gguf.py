@@ -77,7 +77,7 @@ def add(*names):
 
 REFUSED = {
     "a key that nothing reads": (put(brand_new=1), "llama fields that are not understood.*brand_new"),
-    "experts that are not known of": (put(expert_count=4), "expert_count = 4 is not supported"),
+    "further layers that guess tokens": (put(nextn_predict_layers=1), "nextn_predict_layers = 1 is not supported"),
     "attention that sees ahead": (put(attention__causal=False), "attention.causal = False"),
     "values of another size": (put(attention__value_length=7), "attention.value_length = 7"),
     "no layers": (drop("llama.block_count"), "num_hidden_layers is missing"),
