@@ -12,7 +12,9 @@ transformers = pytest.importorskip("transformers", reason="transformers is not i
 from llmos.models import FAMILIES, encode, forward, memories, shapes, sources, spec_from_config  # noqa: E402
 from llmos.ops.numpy_ops import NumpyOps  # noqa: E402
 from llmos.ops.torch_ops import TorchOps  # noqa: E402
+from llmos.runtime import Batch, NativeExecutor, Output  # noqa: E402
 from llmos.weights import Parameters, open_checkpoint  # noqa: E402
+from tests.tiny_programs import program  # noqa: E402
 
 CASES = {
     "t5": {},
@@ -22,15 +24,15 @@ CASES = {
 }
 
 
-def tiny(case: str):
-    """A random T5; untied where version 1.1 is."""
+def random_t5(**changes):
+    """A random T5; its head is its own in version 1.1."""
     sizes = {"vocab_size": 97, "d_model": 40, "d_kv": 12, "d_ff": 70, "num_layers": 2, "num_heads": 3}
     torch.manual_seed(0)
-    config = transformers.T5Config(decoder_start_token_id=0, **(sizes | CASES[case]))
+    config = transformers.T5Config(**(sizes | {"decoder_start_token_id": 0} | changes))
     model = transformers.T5ForConditionalGeneration(config).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, 0.05, 0.25)
-    if CASES[case].get("tie_word_embeddings") is False:
+    if changes.get("tie_word_embeddings") is False:
         model.lm_head.weight = torch.nn.Parameter(0.3 * torch.randn(97, 40))
     return model
 
@@ -44,7 +46,7 @@ def open_folder(folder):
 
 @pytest.mark.parametrize("case", CASES)
 def test_logits_agree_with_transformers_and_between_the_operations(case, tmp_path):
-    model = tiny(case)
+    model = random_t5(**CASES[case])
     model.save_pretrained(tmp_path)
     spec, found = open_folder(tmp_path)
     w = {name: found[name].float32().astype(np.float64) for name in found}
@@ -67,3 +69,24 @@ def test_logits_agree_with_transformers_and_between_the_operations(case, tmp_pat
     with torch.no_grad():
         by_torch = ours(TorchOps(), {name: torch.from_numpy(value) for name, value in w.items()})
     np.testing.assert_allclose(by_torch, got, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize(("weights", "kv", "bound"), [("float32", "float32", 1e-4), ("int8", "bf16", 5e-2)])
+@pytest.mark.parametrize("case", ["t5", "t5, gated"])
+def test_compiled_code_reads_and_answers_as_transformers_does(case, weights, kv, bound, tmp_path):
+    model = random_t5(**CASES[case])
+    model.save_pretrained(tmp_path)
+    executor = NativeExecutor(program(*open_folder(tmp_path), weights, kv, None), threads=2, n_pages=12)
+    rng = np.random.default_rng(1)
+    source, ids = rng.integers(0, 97, 150).tolist(), rng.integers(0, 97, 41).tolist()
+    pages = [3, 1, 4, 5, 9]
+    table = {"positions": list(range(150)), "sequence": [0] * 150, "block_table": [pages]}
+    executor.encode(Batch(token_ids=source, **table))
+    batch = Batch(token_ids=ids, positions=list(range(41)), sequence=[0] * 41, block_table=[[2, 7]])
+    batch.sources, batch.outputs, batch.want_logits = [(pages, 150)], [Output(row=i) for i in range(41)], True
+    got = executor.step(batch).logits
+    executor.close()
+    with torch.no_grad():
+        expected = model(input_ids=torch.tensor([source]), decoder_input_ids=torch.tensor([ids])).logits[0].numpy()
+    assert np.abs(got - expected).max() <= bound * np.abs(expected).max()
