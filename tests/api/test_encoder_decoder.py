@@ -93,3 +93,10 @@ def test_a_compiled_bundle_answers_alike(folder, tmp_path):
         for text in SOURCES:
             settings = {"temperature": 0, "max_tokens": 10}
             assert bundle.generate_text(text, **settings) == source.generate_text(text, **settings)
+
+
+def test_the_least_pool_holds_a_whole_source_and_a_whole_answer(folder):
+    with load_model(folder, context=64, batch=1) as model:
+        assert model.info()["kv_pool"]["n_pages"] == 4
+        source = list(range(1, 65))
+        assert len(model.generate_tokens(source, max_tokens=63, ignore_eos=True)) == 63

@@ -24,13 +24,19 @@ def sizes_of(graph: Graph, spec: Spec, mapped: tuple[Path, ...] = (), precision:
         weights=weights_bytes(graph),
         source=sum(path.stat().st_size for path in mapped),
         converted=converted,
-        page=page_bytes(graph),
+        page=page_bytes(graph) * _tables(spec.encoder is not None),
         rope=rope_bytes(spec, 1),
         token=graph.buffers["token_bytes"],
         output=graph.buffers["output_bytes"],
         vocab=spec.vocab if spec.head else 0,
         whole=spec.bidirectional or spec.encoder is not None,
+        tables=_tables(spec.encoder is not None),
     )
+
+
+def _tables(encoder: bool) -> int:
+    """How many pages of the pool 32 positions of a context take: those of the answer, and of the source where there is one."""
+    return 2 if encoder else 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +62,7 @@ class Demand:
         """Pages of the pool of keys and values, from the memory that the rest of the model leaves. batch: None where nobody says."""
         one = -(-self.context // PAGE_TOKENS)
         left = free_bytes - self.needed(batch=1) + one * self.sizes.page
-        return pool_pages(one, self.sizes.page, left, batch)
+        return self.sizes.tables * pool_pages(one, self.sizes.page, left, batch)
 
     def largest_context(self, free_bytes: int, sizes: Sizes | None = None) -> int:
         """Of every sequence of the batch; 0 where not even one position fits."""

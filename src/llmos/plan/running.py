@@ -28,8 +28,8 @@ class Sizes:
 
     weights: packed; source: of the checkpoint's tensors that are mapped to be packed, 0 for a bundle; converted: of the largest
     matrix in float32 where the stored format must be converted first, else 0; page: of keys and values of PAGE_TOKENS tokens in
-    all layers; rope: of the tables for one position; token, output: of the workspace for a token and an output row of a step.
-    vocab: 0 for a model without an output head; whole: it computes a sequence, or the source of one, in one step.
+    all layers, with those of a source for a model with an encoder, which lie in `tables` pages of the pool; rope: of the tables for
+    one position; token, output: of the workspace for a token and an output row of a step. vocab: 0 for a model without an output head; whole: it computes a sequence, or the source of one, in one step.
     """
 
     weights: int
@@ -41,6 +41,7 @@ class Sizes:
     output: int
     vocab: int
     whole: bool = False
+    tables: int = 1
 
 
 def workspace_bytes(sizes: Sizes, max_tokens: int = MAX_TOKENS, max_outputs: int = MAX_OUTPUTS) -> int:
