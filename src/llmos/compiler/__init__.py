@@ -2,9 +2,10 @@
 
 from llmos.compiler.build import Options, build_graph
 from llmos.compiler.code import cached_library, compile_code, open_library
-from llmos.compiler.emit import emit, kernel_names
+from llmos.compiler.emit import emit
 from llmos.compiler.formats import FORMATS, KV_FORMATS
 from llmos.compiler.graph import Graph, graph_hash, to_dict
+from llmos.compiler.kernel_names import kernel_names
 from llmos.compiler.kv_pages import PAGE_TOKENS, kv_page_bytes, page_bytes
 from llmos.compiler.layout import Section, layout
 from llmos.compiler.processor import chosen_target, machine_features

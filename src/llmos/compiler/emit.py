@@ -7,50 +7,24 @@ never from a model file, so the same graph gives the same bytes and nothing of a
 import itertools
 from collections.abc import Iterator, Mapping
 
-from llmos.compiler.formats import ACTIVATIONS
-from llmos.compiler.graph import Block, Graph, Node, graph_hash
+from llmos.compiler.emit_block import BlockWriter
+from llmos.compiler.graph import Graph, graph_hash
+from llmos.compiler.kernel_names import KV, flag
 from llmos.compiler.layout import Section, layout
-from llmos.compiler.passes.plan_memory import expert_scratch, row_bytes
+from llmos.compiler.passes.plan_memory import row_bytes
 from llmos.models import RelativeBias, buckets
-from llmos.weights import packed_bytes
 
-__all__ = ["emit", "kernel_names"]
-
-_KV = {"float32": "Kv::kF32", "float16": "Kv::kF16", "bf16": "Kv::kBf16", "int8": "Kv::kI8"}
-_FORMAT = {
-    "float32": "Format::kF32",
-    "float16": "Format::kF16",
-    "bf16": "Format::kBf16",
-    "int8": "Format::kI8",
-    "int4": "Format::kI4",
-    "uint4": "Format::kU4",
-}
-_LINEAR = {
-    "float32": "LinearF32",
-    "float16": "LinearF16",
-    "bf16": "LinearBf16",
-    "int8": "LinearI8",
-    "int4": "LinearI4",
-    "uint4": "LinearU4",
-}
-_ACT = {"silu": "Act::kSilu", "gelu": "Act::kGelu", "gelu_tanh": "Act::kGeluTanh", "relu": "Act::kRelu"}
-_QUANTIZE = {"bf16": "QuantBf16", "int8": "QuantI8"}
-_CTYPE = {"float32": "float", "bf16": "uint16_t", "int8": "I8Group"}
-
-
-def kernel_names(weights: str, kv: str) -> dict[str, str]:
-    """What C++ calls the parts of two formats: the kernel of products, the type of its activations, stored keys and values."""
-    return {"LINEAR": _LINEAR[weights], "ACTIVATION": _CTYPE[ACTIVATIONS[weights]], "KV_FORMAT": _KV[kv]}
+__all__ = ["emit"]
 
 
 def emit(graph: Graph) -> str:
     """The C++ source of a compiled model. Deterministic: equal graphs give equal text."""
     parts = [_head(graph), _constants(graph)]
     for name, block in graph.blocks():
-        parts.append(_Function(graph, name, block).text())
+        parts.append(BlockWriter(graph, name, block).text())
     if graph.encoder is not None:
         parts += [
-            _Function(graph.encoder, name, block, "Encoder").text()
+            BlockWriter(graph.encoder, name, block, "Encoder").text()
             for name, block in graph.encoder.blocks()
             if name != "epilogue"  # nobody asks for rows of an encoded source
         ]
@@ -108,7 +82,7 @@ def _kind_constants(title: str, graph: Graph) -> Iterator[str]:
     for index, block in enumerate(graph.kinds):
         for constant, ops in (("Kv", ("append_attend",)), ("Cross", ("cross_attend", "append_cross"))):
             attrs = next((node.attrs for node in block.nodes if node.op in ops), None)
-            size = f"KvLayerBytes<{attrs['kv_heads']}, {attrs['head_dim']}, {_KV[graph.facts['kv']]}>()" if attrs else 0
+            size = f"KvLayerBytes<{attrs['kv_heads']}, {attrs['head_dim']}, {KV[graph.facts['kv']]}>()" if attrs else 0
             yield f"static constexpr uint64_t k{title}{constant}Bytes{index} = {size};"
         relative = next((node.attrs["relative"] for node in block.nodes if node.attrs.get("relative")), None)
         if relative:
@@ -134,247 +108,6 @@ def _page_constants(graph: Graph) -> Iterator[str]:
     yield f"static constexpr uint64_t kPageBytes = Largest({{kSequencePageBytes, kSourceBytes + {crosses}}});"
 
 
-class _Function:
-    """One block as a C++ function."""
-
-    def __init__(self, graph: Graph, name: str, block: Block, title: str = ""):
-        self.graph, self.name, self.block, self.title = graph, name, block, title
-        self.places = graph.buffers["places"][name]
-        self.params = list(block.shapes)
-        self.nodes = {node.out: node for node in block.nodes}
-
-    def text(self) -> str:
-        title = {"prologue": "Prologue", "epilogue": "Epilogue"}.get(
-            self.name, "Layer" + self.name.removeprefix("kind")
-        )
-        body = "\n".join("  " + line for node in self.block.nodes for line in self.statement(node))
-        signature = f"static void {self.title}{title}(Team& team, const Call& c, const uint64_t* o, uint64_t kv, uint64_t cross)"
-        unused = "  (void)o, (void)kv, (void)cross;\n"
-        return f"{signature} {{\n{unused}{body}\n}}\n"
-
-    def statement(self, node: Node) -> list[str]:
-        return [
-            f"// {node.out} = {node.op}({', '.join([*node.inputs, *node.params])})",
-            getattr(self, f"_{node.op}")(node),
-        ]
-
-    def buffer(self, value: str) -> str:
-        """Pointer to the rows of a value."""
-        node = self.nodes.get(value)
-        rows, dtype = (node.rows, node.dtype) if node else ("T", "float32")
-        region = "c.token_rows" if rows == "T" else "c.output_rows"
-        return f"{region}<{_CTYPE[dtype]}>({self.places[value]})"
-
-    def stride(self, value: str) -> int:
-        """Floats from row to row of a float32 value."""
-        width = self.nodes[value].width if value in self.nodes else self.graph.facts["width"]
-        return row_bytes("float32", width) // 4
-
-    def count(self, node: Node) -> str:
-        return "c.n_tokens" if node.rows == "T" else "c.n_outputs"
-
-    def param(self, node: Node, i: int) -> str:
-        return f"c.weights(o[{self.params.index(node.params[i])}])"
-
-    def vector(self, node: Node, i: int) -> str:
-        return f"c.floats(o[{self.params.index(node.params[i])}])"
-
-    def rows_in_out(self, node: Node, value: str) -> tuple[str, str]:
-        return f"{self.buffer(value)}, {self.stride(value)}", f"{self.buffer(node.out)}, {self.stride(node.out)}"
-
-    def _embed(self, n: Node) -> str:
-        vocab = self.block.shapes[n.params[0]][0]
-        scale = float(n.attrs.get("scale", 1.0))
-        return (
-            f"Embed<{vocab}, {n.width}, {_FORMAT[n.attrs['format']]}>(team, {self.param(n, 0)}, c.step.token_ids, "
-            f"{self.buffer(n.out)}, {self.stride(n.out)}, {self.count(n)}, {scale!r}f);"
-        )
-
-    def _position(self, n: Node) -> str:
-        return (
-            f"PlainRows<{n.width}>(team, {self.vector(n, 0)}, c.step.positions, "
-            f"{self.buffer(n.out)}, {self.stride(n.out)}, {self.count(n)});"
-        )
-
-    def _add(self, n: Node) -> str:
-        a, y = self.rows_in_out(n, n.inputs[0])
-        b = f"{self.buffer(n.inputs[1])}, {self.stride(n.inputs[1])}"
-        return f"Add<{n.width}>(team, {a}, {b}, {y}, {self.count(n)});"
-
-    def _add_first_row(self, n: Node) -> str:
-        x, y = self.rows_in_out(n, n.inputs[0])
-        return f"AddRow<{n.width}>(team, {x}, {self.vector(n, 0)}, {y}, {self.count(n)});"
-
-    def _hidden(self, n: Node) -> str:
-        assert self.places[n.out] == self.places[n.inputs[0]], "hidden rows are given out where they are"
-        given = f"GiveHidden<{n.width}>(team, c, {self.buffer(n.out)}, {self.stride(n.out)});"
-        return given if n is self.block.result else given + "\n  if (!WantsScores(c.step)) return;"
-
-    def _mul(self, n: Node) -> str:
-        a, y = self.rows_in_out(n, n.inputs[0])
-        b = f"{self.buffer(n.inputs[1])}, {self.stride(n.inputs[1])}"
-        return f"Mul<{n.width}>(team, {a}, {b}, {y}, {self.count(n)});"
-
-    def _scale(self, n: Node) -> str:
-        x, y = self.rows_in_out(n, n.inputs[0])
-        return f"Scale<{n.width}>(team, {x}, {float(n.attrs['by'])!r}f, {y}, {self.count(n)});"
-
-    def _rms_norm(self, n: Node) -> str:
-        x, y = self.rows_in_out(n, n.inputs[0])
-        return f"RmsNorm<{n.width}>(team, {x}, {self.vector(n, 0)}, {n.attrs['eps']!r}f, {y}, {self.count(n)});"
-
-    def _layer_norm(self, n: Node) -> str:
-        x, y = self.rows_in_out(n, n.inputs[0])
-        bias = len(n.params) == 2
-        vectors = f"{self.vector(n, 0)}, {self.vector(n, 1) if bias else 'nullptr'}"
-        return f"LayerNorm<{n.width}, {_flag(bias)}>(team, {x}, {vectors}, {n.attrs['eps']!r}f, {y}, {self.count(n)});"
-
-    def _softcap(self, n: Node) -> str:
-        x, y = self.rows_in_out(n, n.inputs[0])
-        return f"Softcap<{n.width}>(team, {x}, {float(n.attrs['cap'])!r}f, {y}, {self.count(n)});"
-
-    def _quantize(self, n: Node) -> str:
-        source, kind = n.inputs[0], _QUANTIZE[n.dtype]
-        return (
-            f"{kind}<{n.width}>(team, {self.buffer(source)}, {self.stride(source)}, {self.buffer(n.out)}, "
-            f"{row_bytes(n.dtype, n.width)}, {self.count(n)});"
-        )
-
-    def _linear(self, n: Node) -> str:
-        add = n.inputs[1] if len(n.inputs) == 2 else None
-        source, format = n.inputs[0], n.attrs["format"]
-        row = row_bytes(ACTIVATIONS[format], n.attrs["in"])
-        bias = self.vector(n, 1) if len(n.params) == 2 else "nullptr"
-        added = f"{self.buffer(add)}, {self.stride(add)}" if add else "nullptr, 0"
-        flags = f"{_flag(len(n.params) == 2)}, {_flag(add is not None)}"
-        return (
-            f"{_LINEAR[format]}<{n.width}, {n.attrs['in']}, {flags}>(team, {self.param(n, 0)}, {self.buffer(source)}, {row}, "
-            f"{bias}, {added}, {self.buffer(n.out)}, {self.stride(n.out)}, {self.count(n)});"
-        )
-
-    _add_linear = _linear
-
-    def _append_attend(self, n: Node) -> str:
-        a, source = n.attrs, n.inputs[0]
-        shape = f"{a['heads']}, {a['kv_heads']}, {a['head_dim']}, {_KV[self.graph.facts['kv']]}"
-        turned = "0, 0" if a["rope"] is None else f"{a['rotated']}, {a['table']}"
-        rows = f"{self.buffer(source)}, {self.stride(source)}"
-        out = f"{self.buffer(n.out)}, {self.stride(n.out)}"
-        scores = self._scores(n)
-        calls = [
-            *self._head_norms(n),
-            f"RopeAppend<{shape}, {turned}>(team, {rows}, c, kPageBytes, kv);",
-            f"Attention<{shape}, {_flag(a['causal'])}>(team, {rows}, c, kPageBytes, kv, {scores}, {out});",
-        ]
-        return "\n  ".join(calls)
-
-    def _scores(self, n: Node) -> str:
-        a = n.attrs
-        cap, window, relative = float(a["softcap"] or 0), min(a.get("window") or 0, 2**31 - 1), a.get("relative")
-        biases = ""
-        if relative:
-            table = f"k{self.title}Buckets{self.name.removeprefix('kind')}"
-            biases = f", {self.vector(n, len(n.params) - 1)}, {table}, {relative['max_distance']}, {a['heads']}"
-        return f"Scores{{{a['scale']!r}f, {cap!r}f, {window}{biases}}}"
-
-    def _append_cross(self, n: Node) -> str:
-        a, source = n.attrs, n.inputs[0]
-        assert self.places[n.out] == self.places.get(n.inputs[1], 0), "what is given back stays where it is"
-        shape = f"{a['kv_heads']}, {a['head_dim']}, {_KV[self.graph.facts['kv']]}"
-        return f"AppendCross<{shape}>(team, {self.buffer(source)}, {self.stride(source)}, c, kPageBytes, cross);"
-
-    def _cross_attend(self, n: Node) -> str:
-        a, source = n.attrs, n.inputs[0]
-        shape = f"{a['heads']}, {a['kv_heads']}, {a['head_dim']}, {_KV[self.graph.facts['kv']]}"
-        rows, out = (f"{self.buffer(value)}, {self.stride(value)}" for value in (source, n.out))
-        return f"CrossAttention<{shape}>(team, {rows}, c, kPageBytes, cross, {self._scores(n)}, {out});"
-
-    def _head_norms(self, n: Node) -> Iterator[str]:
-        """The norms of queries and keys, in place, where the model has them."""
-        a = n.attrs
-        if a["norm"] is None:
-            return
-        first = 0
-        for i, heads in enumerate((a["heads"], a["kv_heads"])):
-            pieces, size = (1, heads * a["head_dim"]) if a["norm"]["over"] == "width" else (heads, a["head_dim"])
-            step = size if a["norm"]["over"] == "own" else 0
-            yield (
-                f"HeadNorms<{_flag(a['norm']['op'] == 'rms_norm')}, {pieces}, {size}, {step}>(team, {self.buffer(n.inputs[0])} + {first}, "
-                f"{self.stride(n.inputs[0])}, {self.vector(n, i)}, {a['norm']['eps']!r}f, {self.count(n)});"
-            )
-            first += heads * a["head_dim"]
-
-    def _experts(self, n: Node) -> str:
-        """Choose, gather by expert, two products for each expert that has tokens, sum."""
-        a, (source, scores) = n.attrs, n.inputs
-        k, hidden, format = a["per_token"], a["hidden"], ACTIVATIONS[a["format"]]
-        at = self._scratch(n)
-        row_in, row_hidden = row_bytes(format, a["width"]), row_bytes(format, hidden)
-        ld_hidden, ld_out = (row_bytes("float32", -(-width // 16) * 16) // 4 for width in (2 * hidden, a["width"]))
-        quantised = at["hidden"] if format == "float32" else at["quantised"]
-        if format == "float32":
-            row_hidden = 4 * ld_hidden
-        lines = [
-            "{",
-            f"  const int slots = {k} * {self.count(n)};",
-            f"  int32_t* experts = (int32_t*){at['choice']};",
-            "  int32_t* places = experts + slots;",
-            "  float* weights = (float*)(places + slots);",
-            f"  int32_t* starts = (int32_t*){at['starts']};",
-            f"  ChooseExperts<{a['count']}, {k}, {_flag(a['normalised'])}>(team, {self.buffer(scores)}, {self.stride(scores)}, "
-            f"experts, weights, {self.count(n)});",
-            f"  SortByExpert<{a['count']}>(team, experts, places, starts, slots);",
-            f"  GatherSlots<{k}>(team, (const uint8_t*){self.buffer(source)}, {row_in}, places, {at['gathered']}, slots);",
-            *self._expert_products(n, 0, 2 * hidden, a["width"], at["gathered"], row_in, at["hidden"], ld_hidden),
-            f"  GatedActivate<{_ACT[a['act']]}, {hidden}>(team, (float*){at['hidden']}, {ld_hidden}, (float*){at['hidden']}, {ld_hidden}, slots);",
-        ]
-        if format != "float32":
-            lines.append(
-                f"  {_QUANTIZE[format]}<{hidden}>(team, (float*){at['hidden']}, {ld_hidden}, ({_CTYPE[format]}*){quantised}, {row_hidden}, slots);"
-            )
-        lines += [
-            *self._expert_products(n, 1, a["width"], hidden, quantised, row_hidden, at["results"], ld_out),
-            f"  SumSlots<{k}, {a['width']}>(team, (float*){at['results']}, {ld_out}, places, weights, {self.buffer(n.out)}, "
-            f"{self.stride(n.out)}, {self.count(n)});",
-            "}",
-        ]
-        return "\n  ".join(lines)
-
-    def _expert_products(
-        self, n: Node, i: int, rows: int, columns: int, x: str, x_row: int, y: str, ldy: int
-    ) -> list[str]:
-        """Matrix i of each expert that has tokens, times its slots."""
-        format = n.attrs["format"]
-        return [
-            f"  for (int e = 0; e < {n.attrs['count']}; ++e) {{",
-            "    const int first = starts[e], count = starts[e + 1] - first;",
-            f"    if (count) {_LINEAR[format]}<{rows}, {columns}, false, false>(team, {self.param(n, i)} + "
-            f"(size_t)e * {packed_bytes(rows, columns, format)}, (const {_CTYPE[ACTIVATIONS[format]]}*)({x} + (size_t)first * {x_row}), {x_row}, nullptr, nullptr, 0, "
-            f"(float*){y} + (size_t)first * {ldy}, {ldy}, count);",
-            "  }",
-        ]
-
-    def _scratch(self, n: Node) -> dict[str, str]:
-        """Pointers to the memory that the operation keeps while it runs, as bytes."""
-        offset, out = self.places[f"{n.out}.scratch"], {}
-        for name, n_bytes in expert_scratch(n.attrs).items():
-            out[name] = f"c.token_rows<uint8_t>({offset})"
-            offset += n_bytes
-        return out
-
-    def _act(self, n: Node) -> str:
-        x, y = self.rows_in_out(n, n.inputs[0])
-        return f"Activate<{_ACT[n.attrs['kind']]}, {n.width}>(team, {x}, {y}, {self.count(n)});"
-
-    def _gated_act(self, n: Node) -> str:
-        x, y = self.rows_in_out(n, n.inputs[0])
-        return f"GatedActivate<{_ACT[n.attrs['kind']]}, {n.width}>(team, {x}, {y}, {self.count(n)});"
-
-    def _select_outputs(self, n: Node) -> str:
-        x, y = self.rows_in_out(n, n.inputs[0])
-        return f"GatherRows<{n.width}>(team, {x}, c.step.output_rows, {y}, {self.count(n)});"
-
-
 def _outputs(graph: Graph) -> str:
     """What is done with scores; nothing where the model has none."""
     if not graph.facts["head"]:
@@ -391,10 +124,6 @@ def _checks(graph: Graph) -> str:
     names = [] if graph.facts["head"] else ["CheckHeadless"]
     names += [] if all(causal) else ["CheckWhole"]
     return "".join(f"  if (status == LLMOS_OK) status = {name}(*step);\n" for name in names)
-
-
-def _flag(value: bool) -> str:
-    return str(value).lower()
 
 
 def _runs(title: str, graph: Graph) -> Iterator[str]:
@@ -453,7 +182,7 @@ LLMOS_EXPORT uint64_t llmos_workspace_bytes(int32_t max_tokens, int32_t max_outp
 }}
 LLMOS_EXPORT int32_t llmos_step(const LlmosModel* model, const LlmosStep* step) {{
   int32_t status = CheckStep(model, step, kVocab);
-  if (status == LLMOS_OK) status = CheckSources(*model, *step, {_flag(graph.encoder is not None)});
+  if (status == LLMOS_OK) status = CheckSources(*model, *step, {flag(graph.encoder is not None)});
 {_checks(graph)}  if (status != LLMOS_OK) return status;
   if (step->n_tokens == 0) return LLMOS_OK;
   const Call call(*model, *step, kTokenBytes, kOutputBytes);

@@ -1,0 +1,35 @@
+"""What C++ calls formats and kernels."""
+
+from llmos.compiler.formats import ACTIVATIONS
+
+__all__ = ["ACT", "CTYPE", "FORMAT", "KV", "LINEAR", "QUANTIZE", "flag", "kernel_names"]
+
+KV = {"float32": "Kv::kF32", "float16": "Kv::kF16", "bf16": "Kv::kBf16", "int8": "Kv::kI8"}
+FORMAT = {
+    "float32": "Format::kF32",
+    "float16": "Format::kF16",
+    "bf16": "Format::kBf16",
+    "int8": "Format::kI8",
+    "int4": "Format::kI4",
+    "uint4": "Format::kU4",
+}
+LINEAR = {
+    "float32": "LinearF32",
+    "float16": "LinearF16",
+    "bf16": "LinearBf16",
+    "int8": "LinearI8",
+    "int4": "LinearI4",
+    "uint4": "LinearU4",
+}
+ACT = {"silu": "Act::kSilu", "gelu": "Act::kGelu", "gelu_tanh": "Act::kGeluTanh", "relu": "Act::kRelu"}
+QUANTIZE = {"bf16": "QuantBf16", "int8": "QuantI8"}
+CTYPE = {"float32": "float", "bf16": "uint16_t", "int8": "I8Group"}
+
+
+def kernel_names(weights: str, kv: str) -> dict[str, str]:
+    """What C++ calls the parts of two formats: the kernel of products, the type of its activations, stored keys and values."""
+    return {"LINEAR": LINEAR[weights], "ACTIVATION": CTYPE[ACTIVATIONS[weights]], "KV_FORMAT": KV[kv]}
+
+
+def flag(value: bool) -> str:
+    return str(value).lower()
