@@ -48,7 +48,12 @@ def write_model(
     parameters = dict(model.named_parameters())
     for i, (name, parameter) in enumerate(parameters.items()):
         if ".experts." in name:
-            tensors |= _of_experts(name, parameter.detach().float().numpy())
+            parts = _of_experts(name, parameter.detach().float().numpy(), kind)
+            with torch.no_grad():
+                parameter.copy_(
+                    torch.from_numpy(np.concatenate([dequantised(part) for part in parts.values()], axis=1))
+                )
+            tensors |= parts
             continue
         base, _, last = name.rpartition(".")
         ours = f"{names.get_name(base)}.{last}"
@@ -68,13 +73,12 @@ def write_model(
     return write(path, case.name, keys, tensors | dict(case.extra(config)))
 
 
-def _of_experts(name: str, values: np.ndarray) -> dict[str, Quantised]:
-    """The matrices of all experts, of which transformers stacks gate and up in one."""
+def _of_experts(name: str, values: np.ndarray, kind: str) -> dict[str, Quantised]:
+    """The matrices of all experts, of which transformers stacks gate and up in one. kind: one that the package can write."""
     layer = name.split(".")[2]
-    if name.endswith("down_proj"):
-        return {f"blk.{layer}.ffn_down_exps.weight": plain("F32", values)}
-    gate, up = np.split(values, 2, axis=1)
-    return {f"blk.{layer}.ffn_{part}_exps.weight": plain("F32", half) for part, half in (("gate", gate), ("up", up))}
+    names = ("down",) if name.endswith("down_proj") else ("gate", "up")
+    halves = np.split(values, len(names), axis=1)
+    return {f"blk.{layer}.ffn_{part}_exps.weight": plain(kind, half) for part, half in zip(names, halves, strict=True)}
 
 
 def _decoder(c: Any) -> dict[str, Any]:
@@ -321,7 +325,12 @@ def wide_gpt2() -> PreTrainedModel:
     return tiny.gpt2(n_embd=256, n_inner=256, n_layer=1, vocab_size=64)
 
 
+def wide_mixtral() -> PreTrainedModel:
+    return tiny.decoder("Mixtral", hidden_size=256, intermediate_size=64, num_attention_heads=4, num_local_experts=3)
+
+
 WIDE = {
     "llama": _of(wide_llama, **_PAIRED),
     "gpt2": _of(wide_gpt2, _gpt2, gguf.MODEL_ARCH.GPT2, stored=_turned, restored=_turned),
+    "mixtral": _of(wide_mixtral, _experts, **_PAIRED),
 }

@@ -153,6 +153,21 @@ def test_the_precision_is_the_smallest_format_that_holds_all_matrices(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("kind", "format"), [("Q4_0", "int4"), ("Q4_1", "uint4"), ("F16", "float16"), ("BF16", "bfloat16")]
+)
+def test_what_stays_float32_has_no_say_in_the_format(tmp_path, kind, format):
+    case = models.WIDE["mixtral"]
+    routers = {f"blk.{i}.ffn_gate_inp.weight": "F32" for i in range(8)}
+    model = case.model()
+    path = models.write_model(tmp_path / "x.gguf", case, model, kind, routers)
+    precision = open_gguf(path).parameters.precision
+    assert (precision.dtype, precision.tables, precision.notices) == (format, None, ())
+    check_logits(path, model)
+    path = models.write_model(tmp_path / "y.gguf", models.WIDE["gpt2"], models.wide_gpt2(), kind)
+    assert open_gguf(path).parameters.precision.dtype == format  # its positions are F32
+
+
 def test_layers_of_two_kinds_share_a_format_where_one_holds_both(tmp_path):
     case = models.WIDE["llama"]
     for other, format in (("Q4_0", "int4"), ("Q4_1", "uint4"), ("Q4_K", "uint4"), ("Q8_0", "int8"), ("Q6_K", "int8")):

@@ -1,4 +1,7 @@
-"""Which number format keeps a checkpoint's matrices, so that little is rounded unless someone asks for it, and what is, is told."""
+"""Which number format keeps a checkpoint's matrices, so that little is rounded unless someone asks for it, and what is, is told.
+
+What graphs keep in float32 in any format has no say: files hold it in float32 beside matrices of fewer bits.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,6 +12,8 @@ from llmos.weights.tensor import Tensor
 
 __all__ = ["Precision", "precision_of"]
 
+# The last part of the names of tables and matrices that stay float32 (see the compiler's `choose_formats` and `layout`).
+_ALWAYS_FLOAT32 = frozenset({"position", "token_type", "router", "q_norm", "k_norm", "relative"})
 _WIDTH = {"float32": 3, "bfloat16": 2, "float16": 1}
 
 Stored = Tensor | QuantizedTensor
@@ -33,7 +38,7 @@ def precision_of(tensors: Mapping[str, Stored], where: object) -> Precision:
     if strange:
         known = ", ".join(_WIDTH)
         raise FormatError(where, f"weights of type {', '.join(sorted(strange))} are not supported; known: {known}")
-    matrices = {name: tensor for name, tensor in tensors.items() if len(tensor.shape) == 2}
+    matrices = {name: tensor for name, tensor in tensors.items() if len(tensor.shape) == 2 and _has_a_say(name)}
     if not _quantized(matrices.values()):
         return Precision(dtype=_widest(matrices.values()))
     layers = {name: tensor for name, tensor in matrices.items() if "layer." in name}
@@ -45,6 +50,10 @@ def precision_of(tensors: Mapping[str, Stored], where: object) -> Precision:
     rounded = _rounded(layers.values(), format) | _rounded(tables, of_tables)
     notices = (_rounding(sorted(rounded)),) if rounded else ()
     return Precision(dtype=format, tables=None if of_tables == format else of_tables, notices=notices)
+
+
+def _has_a_say(name: str) -> bool:
+    return name.rpartition(".")[2] not in _ALWAYS_FLOAT32
 
 
 def _format(matrices: Iterable[Stored]) -> str | None:

@@ -8,13 +8,11 @@ from llmos.compiler.passes.rewrite import rebuild
 
 __all__ = ["choose_formats"]
 
-_QUANTISED = [format for format, activations in ACTIVATIONS.items() if activations == "int8"]
-
 
 def choose_formats(graph: Graph) -> Graph:
     """Annotates linear, experts and embed nodes with `format`; inserts quantize nodes, one per value, where activations are not
-    float32. Embedding and head, before and after the layers, may have a format of their own. Where matrices are quantised, those
-    that choose experts are not: they are small, and another choice costs more than rounding does.
+    float32. Embedding and head, before and after the layers, may have a format of their own. Matrices that choose
+    experts stay float32: they are small, and another choice costs more than rounding does.
     """
     weights = graph.facts["weights"]
     tables = graph.facts.get("tables", weights)
@@ -31,7 +29,7 @@ def _format(block: Block, weights: str) -> Block:
     quantized: dict[str, str] = {}
     routers = {node.inputs[1] for node in block.nodes if node.op == "experts"}
     for node in block.nodes:
-        format = "float32" if node.out in routers and weights in _QUANTISED else weights
+        format = "float32" if node.out in routers else weights
         if node.op in ("linear", "add_linear", "experts"):
             value, dtype = node.inputs[0], ACTIVATIONS[format]
             if dtype != "float32" and value not in quantized:
