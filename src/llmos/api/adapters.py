@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llmos.core.errors import LlmosError, UserError
-from llmos.hub import Resolved, is_path, resolve
+from llmos.hub import Resolved, existing, is_path, resolve
 from llmos.models import FAMILIES, Spec, shapes, sources, spec_from_config
 from llmos.text import tokenizer_files
 from llmos.weights import Checkpoint, Parameters, holds_weights
@@ -76,9 +76,9 @@ def base_of(resolved: Resolved, adapters: Sequence[str], report: Report = None) 
         raise UserError(
             f"{folder} is an adapter that names no base model: give the base model, and this as its adapter"
         )
-    beside = folder / name
-    wanted = str(beside) if beside.exists() else name
-    if config.revision and not beside.exists() and not is_path(name) and "@" not in name:
+    beside = existing(str(folder / name))
+    wanted = name if beside is None else str(beside)
+    if config.revision and beside is None and not is_path(name) and "@" not in name:
         wanted = f"{name}@{config.revision}"
     try:
         return resolve(wanted, progress=report)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llmos.core.errors import FormatError, UserError
+from llmos.core.files import read_file
 
 __all__ = ["POOLINGS", "EmbeddingSettings", "embedding_files", "read_embedding_settings"]
 
@@ -175,7 +176,7 @@ def _inside(folder: Path, path: Path, name: str) -> Path:
 
 def _json(path: Path, kind: type) -> Any:
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = json.loads(read_file(path).decode())
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

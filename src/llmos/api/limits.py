@@ -70,13 +70,14 @@ def check_memory(demand: Demand, free_bytes: int) -> None:
         raise ResourceError(demand.refusal(free_bytes))
 
 
-def _integers(value: object, name: str = "") -> Iterator[tuple[str, int]]:
+def _integers(document: object) -> Iterator[tuple[str, int]]:
     """The integers of a parsed JSON document, with the name of the field that each belongs to."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _integers(inner, key)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _integers(inner, name)
-    elif type(value) is int:
-        yield name, value
+    open_: list[tuple[str, object]] = [("", document)]
+    while open_:
+        name, value = open_.pop()
+        if isinstance(value, Mapping):
+            open_ += value.items()
+        elif isinstance(value, list):
+            open_ += [(name, inner) for inner in value]
+        elif type(value) is int:
+            yield name, value

@@ -17,6 +17,7 @@ from llmos.artifact import Bundle, open_bundle
 from llmos.compiler import FORMATS, Graph, Options, build_graph, chosen_target, compile_code, graph_hash, to_dict
 from llmos.core.env import environment
 from llmos.core.errors import FormatError, UserError
+from llmos.core.files import read_file
 from llmos.hardware import memory, usable_cores
 from llmos.hub import Resolved, resolve
 from llmos.models import Spec, parameter_count, spec_from_config
@@ -385,7 +386,7 @@ def open_tokenizer(source: Source) -> Tokenizer | None:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = json.loads(read_file(path).decode())
     except FileNotFoundError:
         raise UserError(f"{path.parent} is no model in the Hugging Face layout: there is no {path.name}") from None
     except OSError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from llmos.core.errors import FormatError
+from llmos.core.files import read_file
 from llmos.weights import Checkpoint, open_checkpoint
 from llmos.weights.quantization import open_quantized
 
@@ -44,7 +45,7 @@ def open_weights(folder: Path, stored: Mapping[str, Any] | None) -> Checkpoint:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = json.loads(read_file(path).decode())
     except (OSError, ValueError, RecursionError) as error:
         raise FormatError(path, f"cannot be read as JSON: {error}") from error
     if not isinstance(raw, dict):

@@ -31,7 +31,7 @@ from typing import Any, BinaryIO
 from llmos.artifact.chunks import CHUNK_BYTES, hash_chunks
 from llmos.artifact.manifest import MANIFEST_VERSION, check_manifest, payload_hash
 from llmos.core.errors import FormatError, UserError
-from llmos.core.files import atomic_write
+from llmos.core.files import atomic_write, open_regular
 
 __all__ = ["Bundle", "open_bundle", "write_bundle"]
 
@@ -219,7 +219,7 @@ def open_bundle(path: Path) -> Bundle:
 
 def _open(path: Path) -> BinaryIO:
     try:
-        return path.open("rb")
+        return open_regular(path)
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path}") from error
     except OSError as error:

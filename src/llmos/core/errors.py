@@ -10,10 +10,16 @@ __all__ = ["FormatError", "LlmosError", "ResourceError", "UserError"]
 
 
 class LlmosError(Exception):
-    """Base of every error that LLMOS raises on purpose. The message says what was seen, what is allowed, what to do."""
+    """Base of every error that LLMOS raises on purpose. The message says what was seen, what is allowed, what to do.
+
+    Files may hold what UTF-8 cannot (half of a surrogate pair in a JSON text): a message quotes it escaped, so that it can be written.
+    """
 
     exit_code = 1
     http_status = 500
+
+    def __init__(self, *args: object):
+        super().__init__(*(_writable(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class UserError(LlmosError):
@@ -40,3 +46,7 @@ class ResourceError(LlmosError):
 
     exit_code = 3
     http_status = 503
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

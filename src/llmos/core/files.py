@@ -1,8 +1,10 @@
-"""Files that are whole or absent: written beside their destination, flushed, then renamed."""
+"""Files that are whole or absent: written beside their destination, flushed, then renamed. Files of strangers, read with care."""
 
+import errno
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +12,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from llmos.core.env import environment
-from llmos.core.errors import ResourceError, UserError
+from llmos.core.errors import FormatError, ResourceError, UserError
 
-__all__ = ["atomic_directory", "atomic_write", "make_directory", "sha256_file"]
+__all__ = ["atomic_directory", "atomic_write", "make_directory", "open_regular", "read_file", "sha256_file"]
+
+_MOST_BYTES = 256 << 20  # the largest tokenizers and indexes have some 40 MB
 
 
 def make_directory(path: Path) -> Path:
@@ -22,6 +26,24 @@ def make_directory(path: Path) -> Path:
     except OSError as error:
         raise _explain(error, path) from error
     return path
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """A file open for reading. Raises OSError, also for pipes and devices: a stranger's folder may link to what never ends."""
+    kind = path.stat().st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # opening a folder says best what is wrong with it
+        raise OSError(errno.EINVAL, "it is a pipe or a device, no file", str(path))
+    return path.open("rb")
+
+
+def read_file(path: Path, most_bytes: int = _MOST_BYTES) -> bytes:
+    """The bytes of a small file. Raises FormatError where it is larger than `most_bytes`, and OSError as `open_regular`."""
+    with open_regular(path) as file:
+        large = os.fstat(file.fileno()).st_size > most_bytes
+        data = b"" if large else file.read(most_bytes + 1)
+    if large or len(data) > most_bytes:
+        raise FormatError(path, f"is larger than {most_bytes} bytes, which no file of its kind is")
+    return data
 
 
 @contextmanager

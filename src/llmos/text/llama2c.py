@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 
 from llmos.core.errors import FormatError, UserError
+from llmos.core.files import read_file
 
 __all__ = ["read_pieces", "tokenizer_of_pieces"]
 
@@ -63,6 +64,6 @@ def _name(i: int, text: str) -> str:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from llmos.core.errors import FormatError, UserError
+from llmos.core.files import read_file
 
 __all__ = ["is_id", "is_ids", "is_text", "is_texts_by_name", "read_json", "read_text"]
 
@@ -12,7 +13,7 @@ __all__ = ["is_id", "is_ids", "is_text", "is_texts_by_name", "read_json", "read_
 def read_text(path: Path) -> str:
     """The text of a file. Raises UserError where it cannot be read, FormatError where it is none."""
     try:
-        return path.read_text(encoding="utf-8")
+        return read_file(path).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")  # as text files are read
     except UnicodeDecodeError as error:
         raise FormatError(path, "is not UTF-8 text", offset=error.start) from error
     except OSError as error:

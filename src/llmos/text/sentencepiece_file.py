@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from llmos.core.errors import FormatError, UserError
+from llmos.core.files import read_file
 from llmos.text.protobuf import fields
 
 __all__ = [
@@ -26,7 +27,6 @@ __all__ = [
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
-_LONGEST_FILE_BYTES = 256 << 20  # the largest vocabularies have some megabytes
 _LONGEST_PIECE_BYTES = 1024  # every way to split a piece is looked at
 _KINDS = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 
@@ -63,10 +63,7 @@ class SentencePieceFile:
 def read_sentencepiece(path: Path) -> SentencePieceFile:
     """The model in a file. Raises FormatError for what is none, with the offset, UserError where it cannot be read."""
     try:
-        size = path.stat().st_size
-        if size > _LONGEST_FILE_BYTES:
-            raise FormatError(path, f"has {size} bytes: no SentencePiece model is larger than {_LONGEST_FILE_BYTES}")
-        raw = path.read_bytes()
+        raw = read_file(path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     return parse(raw, path)

@@ -44,7 +44,7 @@ class ChatTemplate:
         except TemplateError as error:
             line = f" (line {error.lineno})" if hasattr(error, "lineno") else ""
             raise UserError(f"the model's chat template cannot be used{line}: {error}") from error
-        except _MISHAPS as error:
+        except (SyntaxError, *_MISHAPS) as error:  # what Jinja lets pass and Python does not: a break outside of loops
             raise UserError(f"the model's chat template cannot be used: {_words(error)}") from error
 
     def render(self, variables: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from llmos.text.model_files import is_ids, is_text, read_json
 from llmos.text.older_layouts import assemble
 from llmos.text.template_files import template_files, templates_of
 from llmos.text.tokenizer_classes import Kind, class_named
-from llmos.text.tokenizer_document import Document, read_document
+from llmos.text.tokenizer_document import Document, malformed, read_document
 from llmos.text.tokenizer_settings import unapplied_settings
 
 __all__ = ["read_folder", "tokenizer_files"]
@@ -56,7 +56,8 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], list[str]]:
     path = folder / "tokenizer.json"
     if path.exists():
         document = read_document(path)
-        unapplied = unapplied_settings(document.parsed, settings, special, document.ids)
+        with malformed(path):
+            unapplied = unapplied_settings(document.parsed, settings, special, document.ids)
         add_bos = settings.get("add_bos_token") or False
     else:
         document, special, add_bos, unapplied = _older(folder, settings, special)
@@ -138,7 +139,11 @@ def _unread(folder: Path) -> list[Path]:
 def _added(folder: Path, settings: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
     """Tokens beside the vocabulary, by id: content, and how they are found in a text."""
     path = folder / "added_tokens.json"
-    older = {id: {"content": text} for text, id in read_json(path).items()}
+    older = {}
+    for text, id in read_json(path).items():
+        if not is_ids([id]):
+            raise FormatError(path, f"added token {reprlib.repr(text)} must have a number, not {reprlib.repr(id)}")
+        older[id] = {"content": text}
     stated = settings.get("added_tokens_decoder")
     given = older | (stated if isinstance(stated, dict) else {})
     out = {}

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from llmos.core.errors import FormatError, UserError
+from llmos.core.files import open_regular
 from llmos.weights.pickles import is_pickle, pickle_refusal
 from llmos.weights.tensor import Tensor
 
@@ -26,7 +27,8 @@ class Llama2cFile:
     def __init__(self, path: Path):
         self.path = path
         try:
-            raw = np.memmap(path, dtype=np.uint8, mode="r")
+            with open_regular(path) as file:
+                raw = np.memmap(file, dtype=np.uint8, mode="r")
         except (OSError, ValueError) as error:
             raise UserError(f"cannot read {path}: {error}") from error
         self._raw = raw

@@ -13,11 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from llmos.core.errors import FormatError, UserError
+from llmos.core.files import open_regular
 from llmos.weights.tensor import Tensor
 
 __all__ = ["SafetensorsFile"]
 
 _MAX_HEADER_BYTES = 100_000_000
+# An entry has three brackets and at least 50 bytes. Of brackets alone, 100 MB would become 2.5 GB of lists.
+_BYTES_PER_BRACKET = 8
 _DTYPES = {
     "F64": ("float64", "<f8"),
     "F32": ("float32", "<f4"),
@@ -48,7 +51,7 @@ class SafetensorsFile:
     def __init__(self, path: Path):
         self.path = path
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 self._n_bytes = path.stat().st_size
                 if self._n_bytes < 8:
                     raise FormatError(
@@ -79,8 +82,11 @@ class SafetensorsFile:
                 f"header of {length} bytes does not fit a file of {self._n_bytes}: damaged or cut off",
                 offset=0,
             )
+        raw = self._map[8 : 8 + length]
+        if raw.count(b"[") + raw.count(b"{") > length // _BYTES_PER_BRACKET + 16:
+            raise FormatError(self.path, "header is nested as none of tensors is: damaged", offset=8)
         try:
-            header = json.loads(self._map[8 : 8 + length].decode("utf-8"))
+            header = json.loads(raw.decode("utf-8"))
         except (UnicodeDecodeError, ValueError, RecursionError) as error:
             raise FormatError(self.path, f"header is not JSON: {error}", offset=8) from error
         if not isinstance(header, dict):

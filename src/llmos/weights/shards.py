@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from llmos.core.errors import FormatError, UserError
+from llmos.core.files import read_file
 from llmos.weights.safetensors import SafetensorsFile
 from llmos.weights.tensor import Tensor
 
@@ -33,7 +34,7 @@ class Shards:
 def index_names(index: Path) -> dict[str, str]:
     """Tensor name -> file name, as an index has it. Raises FormatError for anything but files of the same folder."""
     try:
-        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        weight_map = json.loads(read_file(index).decode())["weight_map"]
         files = sorted(set(weight_map.values()))
     except OSError as error:
         raise UserError(f"cannot read {index}: {error.strerror}") from error

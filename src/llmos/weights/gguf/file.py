@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from llmos.core.errors import FormatError, UserError
+from llmos.core.files import open_regular
 from llmos.weights.gguf.blocks import type_name
 from llmos.weights.gguf.header import Entry, read_header
 from llmos.weights.gguf.tensor import stored_tensor
@@ -134,7 +135,7 @@ def _missing_told(files: list[Path]) -> list[Path]:
 
 def _mapped(path: Path) -> mmap.mmap:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if path.stat().st_size < 24:
                 raise FormatError(path, f"is no GGUF file: it has {path.stat().st_size} bytes, at least 24 are needed")
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -13,6 +13,7 @@ from typing import Any
 
 from llmos.core.config import from_dict
 from llmos.core.errors import FormatError, UserError
+from llmos.core.files import read_file
 
 __all__ = ["AdapterConfig", "is_adapter", "read_adapter_config"]
 
@@ -130,7 +131,7 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = json.loads(read_file(path).decode())
     except FileNotFoundError:
         raise UserError(f"{path.parent} is no adapter: there is no {path.name}") from None
     except OSError as error:
