@@ -52,6 +52,13 @@ def test_constants_equal_those_of_the_header():
     assert constants("LlmosFormat") == {name.upper(): value for name, value in abi.FORMATS.items()}
 
 
+def test_every_function_is_exported_where_it_is_first_named():
+    """Windows exports nothing else, and a definition cannot add it."""
+    functions = re.findall(r"^(.*\b)llmos_\w+\(", re.sub(r"//.*", "", HEADER.read_text()), re.M)
+    assert len(functions) >= 10
+    assert all(before.startswith("LLMOS_API ") for before in functions), functions
+
+
 def constants(enum: str) -> dict[str, int]:
     """The names of an enumeration of the header, without their prefix."""
     body = re.search(rf"enum {enum} {{(.*?)}};", HEADER.read_text(), re.S)

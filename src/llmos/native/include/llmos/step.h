@@ -129,7 +129,7 @@ LLMOS_API int32_t llmos_step(const LlmosModel* model, const LlmosStep* step);  /
 
 // Exported by models with an encoder: reads whole sources, each from position 0 on, one after another in the batch. token_ids,
 // positions, sequence and block_table are those of the sources, whose pages keep what `LlmosStep.sources` leads to.
-int32_t llmos_encode(const LlmosModel* model, const LlmosStep* step);  // LlmosStatus
+LLMOS_API int32_t llmos_encode(const LlmosModel* model, const LlmosStep* step);  // LlmosStatus
 
 // Packs a matrix w [rows][columns], stored as LLMOS_FLOAT32, LLMOS_FLOAT16 or LLMOS_BF16, into the blocks of `format`:
 // (rows + 15) / 16 of them at `out`. Needs no alignment and no model; several threads may pack different rows. Returns LlmosStatus.
