@@ -30,13 +30,14 @@ __all__ = ["Engine"]
 class Engine:
     """Runs sequences on an executor. chunk_tokens: most tokens of one sequence in a step; share_prefixes: reuse pages.
 
-    Both are of no consequence where a sequence must be computed as a whole.
+    Both are of no consequence where a sequence must be computed as a whole. Nor are pages reused where keys and values depend on
+    a source too, which the index of prefixes does not know.
     """
 
     def __init__(self, executor: Executor, *, chunk_tokens: int | None = None, share_prefixes: bool = True):
         self.executor = executor
         self.chunk_tokens = min(chunk_tokens or executor.max_tokens, executor.max_tokens)
-        self.share_prefixes = share_prefixes and not executor.whole
+        self.share_prefixes = share_prefixes and not (executor.whole or executor.reads_sources)
         self._active: list[Sequence] = []  # in order of standing
         self._locks: dict[int, threading.Lock] = {}
         self._changing = False
@@ -124,6 +125,7 @@ class Engine:
         for what, ids in (("source", request.source), ("prompt", request.ids)):
             if len(ids) > context:
                 raise UserError(f"the {what} has {len(ids)} tokens, the context holds {context}")
+        self._check_source(len(request.source))
         most = min(self.executor.max_tokens, self.executor.max_outputs if request.hidden == "all" else context)
         if self.executor.whole and len(request.ids) > most:
             raise UserError(f"the text has {len(request.ids)} tokens and must be computed at once, a step holds {most}")
@@ -133,6 +135,15 @@ class Engine:
                 f"the prompt of {len(request.ids)} tokens needs {needed} KV pages, the pool has {self.pool.n_pages}: "
                 f"shorten it to {self.pool.n_pages * PAGE_TOKENS} tokens or load the model with more pages"
             )
+
+    def _check_source(self, n: int) -> None:
+        if bool(n) != self.executor.reads_sources:
+            raise UserError(
+                f"the model has {'no encoder, which would read a source' if n else 'an encoder: give a source'}"
+            )
+        if n > self.executor.max_tokens:
+            most = self.executor.max_tokens
+            raise UserError(f"the source has {n} tokens and must be read at once, a step holds {most}")
 
     def _admit(self, sequence: Sequence) -> None:
         self._begin()

@@ -90,7 +90,8 @@ class Result:
 
 
 class Executor(Protocol):
-    """What the engine needs: limits, and one call. whole: a sequence must be in one step with all its tokens."""
+    """What the engine needs: limits, and one call. whole: a sequence must be in one step with all its tokens; reads_sources:
+    it has an encoder, and every sequence a source, which `encode` must have read before."""
 
     vocab: int
     context: int
@@ -98,6 +99,7 @@ class Executor(Protocol):
     max_tokens: int
     max_outputs: int
     whole: bool
+    reads_sources: bool
 
     def step(self, batch: Batch) -> Result: ...
 
@@ -140,6 +142,7 @@ class NativeExecutor:
         self.max_tokens, self.max_outputs, self.threads = max_tokens, max_outputs, threads
         self.width, self.whole = program.width, program.whole
         self._library = abi.load_library(str(program.library))
+        self.reads_sources = hasattr(self._library, "llmos_encode")
         assert self._library.llmos_abi_version() == abi.ABI_VERSION, f"{program.library} has another ABI version"
         assert self._library.llmos_weights_bytes() == program.weights_bytes, "code and weights do not belong together"
         self.page_bytes = self._library.llmos_page_bytes()
@@ -198,7 +201,7 @@ class NativeExecutor:
             sampling_bytes=ctypes.sizeof(abi.Sampling),
             sampled=self._sampled.ctypes.data,
         )
-        if hasattr(self._library, "llmos_encode"):
+        if self.reads_sources:
             self._source_table = np.zeros((self.max_tokens, max_pages), np.int32)
             self._source_lengths = np.zeros(self.max_tokens, np.int32)
             self._sources = abi.Sources(
