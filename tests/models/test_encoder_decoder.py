@@ -21,20 +21,63 @@ CASES = {
     "t5, gated": {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
     "t5, more layers in the decoder": {"num_decoder_layers": 3, "feed_forward_proj": "gelu"},
     "t5, few buckets": {"relative_attention_num_buckets": 8, "relative_attention_max_distance": 20},
+    "mt5": {"kind": "MT5", "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
 }
 
 
-def random_t5(**changes):
-    """A random T5; its head is its own in version 1.1."""
+def random_t5(kind: str = "T5", **changes):
+    """A random T5; its head is its own in version 1.1 and in mT5."""
     sizes = {"vocab_size": 97, "d_model": 40, "d_kv": 12, "d_ff": 70, "num_layers": 2, "num_heads": 3}
     torch.manual_seed(0)
-    config = transformers.T5Config(**(sizes | {"decoder_start_token_id": 0} | changes))
-    model = transformers.T5ForConditionalGeneration(config).eval()
+    config = getattr(transformers, f"{kind}Config")(**(sizes | {"decoder_start_token_id": 0} | changes))
+    model = getattr(transformers, f"{kind}ForConditionalGeneration")(config).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, 0.05, 0.25)
     if changes.get("tie_word_embeddings") is False:
         model.lm_head.weight = torch.nn.Parameter(0.3 * torch.randn(97, 40))
     return model
+
+
+# What is published of t5-small, flan-t5-small and mt5-small, and what that says of the head and of the feed-forward part.
+SIZES = {
+    "d_ff": 1024,
+    "d_kv": 64,
+    "d_model": 512,
+    "num_layers": 8,
+    "num_heads": 6,
+    "relative_attention_num_buckets": 32,
+}
+SIZES |= {
+    "decoder_start_token_id": 0,
+    "dropout_rate": 0.1,
+    "eos_token_id": 1,
+    "initializer_factor": 1.0,
+    "pad_token_id": 0,
+}
+SIZES |= {"is_encoder_decoder": True, "layer_norm_epsilon": 1e-06, "use_cache": True, "transformers_version": "4.23.1"}
+GATED = {"feed_forward_proj": "gated-gelu", "num_decoder_layers": 8, "tie_word_embeddings": False}
+PUBLISHED = {
+    "t5-small": (
+        {"model_type": "t5", "n_positions": 512, "output_past": True, "task_specific_params": {}, "vocab_size": 32128},
+        (True, 512**-0.5, "relu", False),
+    ),
+    "flan-t5-small": (
+        GATED | {"model_type": "t5", "n_positions": 512, "output_past": True, "vocab_size": 32128},
+        (False, 1.0, "gelu_tanh", True),
+    ),
+    "mt5-small": (
+        GATED | {"model_type": "mt5", "tokenizer_class": "T5Tokenizer", "vocab_size": 250112},
+        (False, 1.0, "gelu_tanh", True),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_configs_say_what_head_and_which_feed_forward_part(name):
+    config, expected = PUBLISHED[name]
+    spec = spec_from_config(SIZES | config)
+    mlp = spec.layers[0].mlp
+    assert (spec.tied, spec.logit_scale, mlp.act, mlp.gated) == expected
 
 
 def open_folder(folder):

@@ -63,17 +63,26 @@ def weights(spec: Spec) -> dict[str, Source]:
 
 
 def spec(c: Fields) -> Spec:
-    """The spec of a T5 config. Positions beyond n_positions are possible; it says what the model was trained with."""
-    width, tied = c.integer("d_model"), c.flag("tie_word_embeddings", True)
+    """The spec of a T5 config."""
+    tied = c.flag("tie_word_embeddings", True)
     # transformers 5 always says that they are tied, and tells version 1.1 and later, which are not, by this one.
     tied = c.flag("scale_decoder_outputs", tied) and tied
+    return t5_like(c, MODEL_TYPE, tied=tied, act="relu")
+
+
+def t5_like(c: Fields, family: str, *, tied: bool, act: str) -> Spec:
+    """The spec of a config with T5's fields; a tied head is scaled. act: feed_forward_proj where the config has none.
+
+    Positions beyond n_positions are possible; it says what the model was trained with.
+    """
+    width = c.integer("d_model")
     norm = Norm(kind="rms", eps=c.number("layer_norm_epsilon", 1e-6))
     relative = RelativeBias(
         buckets=c.integer("relative_attention_num_buckets", 32),
         max_distance=c.integer("relative_attention_max_distance", 128),
     )
-    act, gated = c.choice("feed_forward_proj", _ACTS, "relu")
-    mlp = Mlp(hidden=c.integer("d_ff"), act=act, gated=gated)
+    kind, gated = c.choice("feed_forward_proj", _ACTS, act)
+    mlp = Mlp(hidden=c.integer("d_ff"), act=kind, gated=gated)
     heads, head_dim = c.integer("num_heads"), c.integer("d_kv")
 
     def attention(causal: bool, biased: bool) -> Attention:
@@ -90,7 +99,7 @@ def spec(c: Fields) -> Spec:
     reader = Layer(norm=norm, attention=attention(False, True), mlp=mlp)
     writer = Layer(norm=norm, attention=attention(True, True), mlp=mlp, cross=attention(False, False))
     return Spec(
-        family=MODEL_TYPE,
+        family=family,
         width=width,
         vocab=c.integer("vocab_size"),
         context=c.integer("n_positions", 512),
