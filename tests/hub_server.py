@@ -55,7 +55,7 @@ def serve(repos: dict[str, Path], failing: int | None = None):
                     "downloads": 0,
                     "likes": 0,
                 }
-                answer["siblings"] = [{"rfilename": f} for f in files]
+                answer["siblings"] = [{"rfilename": f, "size": (repos[name] / f).stat().st_size} for f in files]
             self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"}, body)
 
         def _file(self, path: Path, body: bool):

@@ -1,13 +1,16 @@
 """Downloads from a Hub through `huggingface_hub`: only the files that are read, never pickles."""
 
+import glob
 import io
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 
 from llmos.core.env import environment
 from llmos.core.errors import ResourceError, UserError
+from llmos.hub.gguf_choice import GgufModel, choose_gguf, gguf_models
 
 __all__ = ["download"]
 
@@ -29,35 +32,42 @@ _WANTED = ["config.json", "generation_config.json", "*.safetensors", "*.safetens
 _UNWANTED = ["consolidated*", "original/*", "onnx/*"]
 
 
+_HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?(?::([\w.-]+))?")
+
+
 def download(
     hub_id: str, *, use_network: bool, progress: Callable[[str, int, int], None] | None = None
 ) -> tuple[Path, str | None]:
-    """The local folder of `organisation/name[@revision]`, downloaded or brought up to date. Interrupted downloads go on.
+    """The local folder of `organisation/name[@revision][:TAG]`, downloaded or brought up to date; the (first) file of a GGUF
+    model, where a tag asks for one or the repository holds nothing else. Interrupted downloads go on.
 
     Where the Hub does not answer, what was downloaded before is taken, and the second value says so. Raises UserError where the
-    repository does not exist, is closed to you or holds no safetensors, ResourceError where the Hub does not answer and nothing
-    is here.
+    repository does not exist, is closed to you, holds no safetensors, or several GGUF models of which none is named;
+    ResourceError where the Hub does not answer and nothing is here.
     """
     import huggingface_hub
     from huggingface_hub import errors
 
-    name, _, revision = hub_id.partition("@")
-    options = {"revision": revision or None, "endpoint": environment().hub_endpoint}
+    name, revision, tag = _parts(hub_id)
+    options = {"revision": revision, "endpoint": environment().hub_endpoint}
     try:
-        if use_network:
-            hub = huggingface_hub.HfApi(endpoint=options["endpoint"])
-            try:  # asked once and first: the downloads below try again and again
-                found = hub.model_info(name, revision=options["revision"], timeout=_ANSWER_WITHIN_S)
-            except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled, *_transport_errors()) as error:
-                if not _is_silence(error):
-                    raise
-                return _kept(name, options, error)
-            _require_safetensors(name, [file.rfilename for file in found.siblings or []])
+        if not use_network:
+            return _kept(name, tag, options), None
+        hub = huggingface_hub.HfApi(endpoint=options["endpoint"])
+        try:  # asked once and first: the downloads below try again and again
+            found = hub.model_info(name, revision=revision, timeout=_ANSWER_WITHIN_S, files_metadata=True)
+        except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled, *_transport_errors()) as error:
+            if not _is_silence(error):
+                raise
+            return _instead(name, tag, options, error)
+        files = {file.rfilename: file.size for file in found.siblings or []}
+        model = _gguf(name, files, tag)
+        if model is None:
+            _require_safetensors(name, list(files))
         path = huggingface_hub.snapshot_download(
             name,
-            allow_patterns=_WANTED,
-            ignore_patterns=_UNWANTED,
-            local_files_only=not use_network,
+            allow_patterns=_WANTED if model is None else ["LICENSE*", *map(glob.escape, model.files)],
+            ignore_patterns=_UNWANTED if model is None else None,
             tqdm_class=_bar(progress),
             **options,
         )
@@ -75,23 +85,54 @@ def download(
         raise UserError(f"{name} is not on this machine and the network is not to be used (offline)") from error
     except (errors.HfHubHTTPError, OSError, *_transport_errors()) as error:
         raise ResourceError(f"{name} cannot be downloaded: {error}; what has arrived is kept, try again") from error
-    return Path(path), None
+    return Path(path) / (model.files[0] if model else ""), None
 
 
-def _kept(name: str, options: dict[str, str | None], error: Exception) -> tuple[Path, str]:
-    """What an earlier download left. Raises ResourceError where there is nothing."""
+def _parts(hub_id: str) -> tuple[str, str | None, str | None]:
+    """Name, revision and tag."""
+    found = _HUB_ID.fullmatch(hub_id)
+    assert found is not None, f"{hub_id} is no name of the Hub"
+    return found[1], found[2], found[3]
+
+
+def _gguf(name: str, files: Mapping[str, int | None], tag: str | None) -> GgufModel | None:
+    """The GGUF model that is meant, None where it is a checkpoint in the Hugging Face layout."""
+    models = gguf_models(files)
+    if tag is None and (not models or any(file.endswith(".safetensors") for file in files)):
+        return None
+    return choose_gguf(name, models, tag)
+
+
+def _kept(name: str, tag: str | None, options: dict[str, str | None]) -> Path:
+    """What an earlier download left. Raises huggingface_hub's LocalEntryNotFoundError where that is nothing."""
     import huggingface_hub
+    from huggingface_hub import errors
+
+    folder = Path(
+        huggingface_hub.snapshot_download(name, allow_patterns=_WANTED, local_files_only=True, **options)  # type: ignore[arg-type]
+    )
+    files: dict[str, int | None] = {
+        path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()
+    }
+    if tag is not None and not gguf_models(files):
+        raise errors.LocalEntryNotFoundError(f"no GGUF model of {name} is here")
+    model = _gguf(name, files, tag)
+    return folder / (model.files[0] if model else "")
+
+
+def _instead(name: str, tag: str | None, options: dict[str, str | None], error: Exception) -> tuple[Path, str]:
+    """What an earlier download left, and why it is taken. Raises ResourceError where there is nothing."""
     from huggingface_hub import errors
 
     reason = str(error).partition("\n")[0]
     try:
-        path = huggingface_hub.snapshot_download(name, allow_patterns=_WANTED, local_files_only=True, **options)
+        path = _kept(name, tag, options)
     except errors.LocalEntryNotFoundError:
         raise ResourceError(
             f"{name} is not on this machine and the Hub cannot be reached ({reason}): connect to the network, or name a local "
             "folder or `.llm` file"
         ) from error
-    return Path(path), f"the Hub cannot be reached ({reason}): {name} is taken as it was downloaded before"
+    return path, f"the Hub cannot be reached ({reason}): {name} is taken as it was downloaded before"
 
 
 def _is_silence(error: Exception) -> bool:

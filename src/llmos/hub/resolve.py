@@ -19,7 +19,7 @@ __all__ = ["Resolved", "embedded_models", "existing", "is_hub_id", "is_path", "r
 _PICKLES = (".pt", ".pth", ".ckpt", ".pkl")
 _SUFFIXES = (".llm", ".bin", ".safetensors", ".gguf", ".json", *_PICKLES)  # of files that people take for a model
 _CONFIGS = ("config.json", "adapter_config.json")  # of a folder in the Hugging Face layout
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?(:[\w.-]+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +48,11 @@ def existing(name: str) -> Path | None:
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether a name is meant as `organisation/name` or `organisation/name@revision`: written so, and not like a file.
+    """Whether a name is meant as `organisation/name[@revision][:TAG]`: written so, and not like a file.
 
-    Where a folder of the organisation's name is here, only a name with a revision is meant so.
+    Where a folder of the organisation's name is here, only a name with a revision or tag is meant so.
     """
-    return _is_written_like_hub_id(name) and ("@" in name or not _begins_here(name))
+    return _is_written_like_hub_id(name) and ("@" in name or ":" in name or not _begins_here(name))
 
 
 def is_path(name: str) -> bool:
@@ -80,12 +80,12 @@ def resolve(
     if hub_id:
         use_network = not (environment().offline if offline is None else offline)
         path, notice = download(hub_id, use_network=use_network, progress=progress)
-        return Resolved(kind="folder", path=path, display=hub_id, notice=notice)
+        return Resolved(kind=_kind(path), path=path, display=hub_id, notice=notice)
     raise UserError(_missing_path(name) if is_path(name) else _unknown(name))
 
 
 def _is_written_like_hub_id(name: str) -> bool:
-    return bool(_HUB_ID.fullmatch(name)) and not name.lower().endswith(_SUFFIXES)
+    return bool(_HUB_ID.fullmatch(name)) and (":" in name or not name.lower().endswith(_SUFFIXES))
 
 
 def _begins_here(name: str) -> bool:
@@ -110,7 +110,7 @@ def _missing_path(name: str) -> str:
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name.lower(), CATALOGUE, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known names: {', '.join(CATALOGUE)}."
-    kinds = "a folder in the Hugging Face layout, a .gguf or .llm file, a llama2.c .bin file, or organisation/name on the Hub"
+    kinds = "a folder in the Hugging Face layout, a .gguf or .llm file, a llama2.c .bin file, or organisation/name[:TAG] on the Hub"
     return f"there is no model {name!r}: {hint} A model is also {kinds}"
 
 
