@@ -7,7 +7,7 @@ PROMPT ?= Once upon a time
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full check bench wheels docs clean
+.PHONY: fidelity help run test test-full check bench wheels docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ bench: $(VENV)/.warm ## times and speeds, as JSON on stdout
 
 wheels: $(VENV)/.dev ## a wheel for each platform, into dist/
 	$(BIN)/python release/wheels.py
+
+fidelity: $(VENV)/.dev ## docs/fidelity.md: the difference of every family and format to its reference
+	PYTHONPATH=. $(BIN)/python benchmarks/fidelity.py
 
 docs: $(VENV)/.docs ## the documentation site, into site/
 	$(BIN)/mkdocs build --strict
