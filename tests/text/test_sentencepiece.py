@@ -224,6 +224,11 @@ def test_t5_has_sentinels_behind_its_vocabulary_and_an_end(tmp_path):
     ours = Tokenizer(PromptFormat.load(folder))
     assert ours.encode("the <extra_id_0>")[-2:] == [n + 99, 2]
     assert ours.vocab_size == n + 100
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "T5Tokenizer", "extra_ids": 3}))
+    assert Tokenizer(PromptFormat.load(folder)).vocab_size == n + 3
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "T5Tokenizer", "extra_ids": -3}))
+    with pytest.raises(FormatError, match="extra_ids must be 0 to 10000, not -3"):
+        PromptFormat.load(folder)
 
 
 @pytest.mark.parametrize("name", ["XLMRobertaTokenizer", "NllbTokenizer", "PegasusTokenizer", "SomethingNew"])

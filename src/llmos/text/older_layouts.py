@@ -20,6 +20,8 @@ from llmos.text.word_vocabulary import tokenizer_of_words
 
 __all__ = ["assemble"]
 
+_MOST_SENTINELS = 10_000
+
 
 def assemble(
     known: TokenizerClass,
@@ -44,7 +46,7 @@ def assemble(
             tokenizer = tokenizer_of_ranks(files[0], known)
         else:
             tokenizer = tokenizer_of_words(files[0], settings, unknown=names["unk_token"])
-        _add_tokens(tokenizer, known, added, files[0])
+        _add_tokens(tokenizer, known, added, _sentinels(known, settings, files[0]), files[0])
         names = _name_tokens(tokenizer, known, special)
         before, after = _ends(known, settings, names)
         if rules is None:
@@ -57,7 +59,21 @@ def assemble(
     return document, names, rules is not None and bool(before), asked
 
 
-def _add_tokens(tokenizer: Any, known: TokenizerClass, added: Mapping[int, Mapping[str, Any]], path: Path) -> None:
+def _sentinels(known: TokenizerClass, settings: Mapping[str, Any], path: Path) -> list[str]:
+    """A class's `<extra_id_N>` tokens, as many as the settings say."""
+    n = settings.get("extra_ids", known.sentinels) if known.sentinels else 0
+    if type(n) is not int or not 0 <= n <= _MOST_SENTINELS:
+        raise FormatError(path.parent / "tokenizer_config.json", f"extra_ids must be 0 to {_MOST_SENTINELS}, not {n!r}")
+    return [f"<extra_id_{i}>" for i in reversed(range(n))]
+
+
+def _add_tokens(
+    tokenizer: Any,
+    known: TokenizerClass,
+    added: Mapping[int, Mapping[str, Any]],
+    sentinels: list[str],
+    path: Path,
+) -> None:
     """Tokens with the ids that files state; a class's own ones behind the vocabulary."""
     from tokenizers import AddedToken
 
@@ -69,7 +85,6 @@ def _add_tokens(tokenizer: Any, known: TokenizerClass, added: Mapping[int, Mappi
             raise FormatError(
                 path, f"the vocabulary has {tokenizer.get_vocab_size()} tokens: {token['content']!r} cannot be {id}"
             )
-    sentinels = [f"<extra_id_{i}>" for i in reversed(range(known.sentinels))]
     tokenizer.add_special_tokens(
         [token for token in (*known.extra, *sentinels) if tokenizer.token_to_id(token) is None]
     )
