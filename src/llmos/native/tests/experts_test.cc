@@ -41,6 +41,17 @@ TEST(the_largest_scores_are_chosen_and_weighted) {
     }
 }
 
+TEST(a_score_that_is_no_number_spoils_the_row_whoever_is_chosen) {
+  Random random(1);
+  Array<float> scores(32, random), weights(2);
+  scores[3] = __builtin_nanf("");
+  scores[0] = 100;
+  Array<int32_t> experts(2);
+  OnTeam(1, [&](Team& team) { ChooseExperts<5, 1, true>(team, scores, 16, experts, weights, 2); });
+  EXPECT(experts[0] == 0 && weights[0] != weights[0], "weight %g", weights[0]);
+  EXPECT(weights[1] == 1, "weight %g of the next row", weights[1]);
+}
+
 TEST(slots_stand_side_by_side_by_expert_and_come_back_summed) {
   constexpr int E = 7, K = 3, D = 37, kRows = 23, kSlots = kRows * K, kLd = 48;
   Random random(3);

@@ -9,7 +9,7 @@
 namespace llmos {
 
 // The K largest of E scores of each row, ties to the smaller number; their weights are the softmax over all E, divided by the
-// sum of those chosen where kNormalised. A tile is one row. K * E comparisons, which are few beside the experts' products.
+// sum of those chosen where kNormalised; not numbers where any score is none. A tile is one row. K * E comparisons, which are few beside the experts' products.
 template <int E, int K, bool kNormalised>
 void ChooseExperts(Team& team, const float* scores, int ld, int32_t* experts, float* weights, int rows) {
   team.RunTiles(rows, [&](int row) {
@@ -34,7 +34,7 @@ void ChooseExperts(Team& team, const float* scores, int ld, int32_t* experts, fl
     }
     float all = 0;
     for (int r = 0; r < K; ++r) all += weight[r] = Exp(Set(s[chosen[r]]) - largest)[0];
-    const float divisor = kNormalised ? all : Sum(sum);
+    const float whole = Sum(sum), divisor = kNormalised && whole == whole ? all : whole;
     for (int r = 0; r < K; ++r) weight[r] /= divisor;
   });
 }
