@@ -104,3 +104,14 @@ def test_missing_torch_names_the_extra(recipe_file, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
     refused(recipe_file, r"llmos\[train\]")
+
+
+def test_a_model_that_predicts_no_next_token_is_not_trained(recipe_file):
+    text, sizes = (
+        recipe_file.read_text(),
+        'model_type = "bert"\nhidden_size = 32\nnum_attention_heads = 2\nvocab_size = 300\n',
+    )
+    before, after = text.split("[model]\n", 1)
+    rest = after[after.index("\n[") :] if "\n[" in after else ""
+    recipe_file.write_text(f"{before}[model]\n{sizes}{rest}")
+    refused(recipe_file, "bert cannot be trained: only decoders")

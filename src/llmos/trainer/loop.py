@@ -209,6 +209,10 @@ def model_spec(recipe: Recipe) -> Spec:
         raise UserError(
             f"the table [model] of the recipe: {spec.family} is only a part of its checkpoints: train a text model"
         )
+    if spec.encoder is not None or not spec.head:
+        raise UserError(
+            f"the table [model] of the recipe: {spec.family} cannot be trained: only decoders, which predict the next token, can"
+        )
     return spec
 
 
