@@ -69,3 +69,15 @@ def test_more_tokens_take_more_activations_and_no_more_parameters(more):
         assert sizes[1][name] == 2 * sizes[0][name]
     for name in ("parameters", "gradients", "moments"):
         assert sizes[1][name] == sizes[0][name]
+
+
+def test_a_token_keeps_what_the_experts_that_work_on_it_made_and_no_others():
+    """A mixture in which two of eight experts work on a token keeps as much as one of two, both of which do, but for the router."""
+    common = CONFIG | {"model_type": "qwen3_moe"}
+    common |= {"num_experts_per_tok": 2, "moe_intermediate_size": 256}
+    sizes = []
+    for count in (2, 8):
+        made = training(spec_from_config(common | {"num_experts": count}), held_bytes=0, sequences=8, length=128)
+        sizes.append(next(part.n_bytes for part in made.peak.parts if part.name == "activations"))
+    router = 8 * 128 * 4 * 2 * 6  # tokens, layers, bytes of bf16, experts more
+    assert sizes[1] == sizes[0] + router

@@ -8,7 +8,7 @@ from llmos.models.gguf_rope import FACTOR_TENSORS
 from llmos.models.registry import FAMILIES, sources, spec_from_config
 from llmos.models.relative import bucket, buckets
 from llmos.models.rope import inverse_frequencies
-from llmos.models.shapes import layer_shapes, parameter_count, shapes
+from llmos.models.shapes import layer_shapes, parameter_count, shapes, share_of_tokens
 from llmos.models.source import Source
 from llmos.models.spec import (
     Attention,
@@ -61,6 +61,7 @@ __all__ = [
     "parameter_count",
     "remember",
     "shapes",
+    "share_of_tokens",
     "sources",
     "spec_from_config",
 ]

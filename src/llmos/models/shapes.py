@@ -4,7 +4,7 @@ import math
 
 from llmos.models.spec import Attention, Experts, Layer, Mlp, Norm, Spec
 
-__all__ = ["layer_shapes", "parameter_count", "shapes"]
+__all__ = ["layer_shapes", "parameter_count", "shapes", "share_of_tokens"]
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -58,6 +58,15 @@ def _parts(layer: Layer, width: int) -> dict[str, Shapes]:
 def parameter_count(spec: Spec) -> int:
     """Number of stored values."""
     return sum(math.prod(shape) for shape in shapes(spec).values())
+
+
+def share_of_tokens(spec: Spec, name: str) -> float:
+    """The share of tokens that a parameter of a layer works on: less than all of them for an expert's."""
+    if ".expert." not in name:
+        return 1.0
+    experts = spec.layers[int(name.split(".")[1])].mlp
+    assert isinstance(experts, Experts), name
+    return experts.per_token / experts.count
 
 
 def _attention(prefix: str, a: Attention, width: int) -> Shapes:

@@ -8,7 +8,7 @@ million parameters without torch.compile, which was not measured.
 
 import math
 
-from llmos.models import Spec, shapes
+from llmos.models import Spec, shapes, share_of_tokens
 from llmos.plan.footprint import Footprint, Part, Phase
 
 __all__ = ["training"]
@@ -48,14 +48,14 @@ def _matrix_values(spec: Spec) -> int:
 
 
 def _kept_bytes(spec: Spec, element: int) -> int:
-    """Bytes that all layers keep for a token until backward."""
-    products = norms = 0
+    """Bytes that all layers keep for a token until backward; of experts those that work on it do."""
+    products = norms = 0.0
     for name, shape in shapes(spec).items():
         if name.startswith("layer."):
             if len(shape) == 2:
-                products += sum(shape)  # its input and its output
+                products += sum(shape) * share_of_tokens(spec, name)  # its input and its output
             else:
                 norms += math.prod(shape)
     parts = (layer.attention for layer in spec.layers)
     repeated = sum(4 * a.heads * a.head_dim for a in parts)  # queries, repeated keys and values, and what comes out
-    return element * (products + repeated) + _FLOAT * 4 * norms
+    return math.ceil(element * (products + repeated) + _FLOAT * 4 * norms)

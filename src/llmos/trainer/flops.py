@@ -5,7 +5,7 @@ import time
 
 import torch
 
-from llmos.models import Experts, Spec, shapes
+from llmos.models import Spec, shapes, share_of_tokens
 from llmos.trainer.module import is_norm
 
 __all__ = ["flops_per_token", "peak_flops"]
@@ -18,7 +18,7 @@ def flops_per_token(spec: Spec, length: int) -> float:
     on a token do), and the two products of causal attention, whose mean reach is half the length, or a window that is less.
     """
     weights = sum(
-        math.prod(shape) * _used(spec, name)
+        math.prod(shape) * share_of_tokens(spec, name)
         for name, shape in shapes(spec).items()
         if len(shape) == 2 and name not in ("embed", "position") and not is_norm(name)
     )
@@ -26,15 +26,6 @@ def flops_per_token(spec: Spec, length: int) -> float:
     mean = (length + 1) / 2
     reach = sum(a.heads * a.head_dim * min(mean, a.window or mean) for a in (layer.attention for layer in spec.layers))
     return 6.0 * weights + 6.0 * 2 * reach
-
-
-def _used(spec: Spec, name: str) -> float:
-    """The share of tokens that a matrix works on."""
-    if ".expert." not in name:
-        return 1.0
-    experts = spec.layers[int(name.split(".")[1])].mlp
-    assert isinstance(experts, Experts), name
-    return experts.per_token / experts.count
 
 
 def peak_flops(dtype: torch.dtype, size: int = 2048, tries: int = 5) -> float:
