@@ -5,7 +5,9 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import llm
 from llmos.api.demand import sizes_of
@@ -14,7 +16,7 @@ from llmos.api.prepare import choose_options, demand, open_source, prepare
 from llmos.compiler import Options, build_graph, chosen_target, compile_code
 from llmos.core.errors import ResourceError, UserError
 from llmos.hardware import memory
-from llmos.models import spec_from_config
+from llmos.models import shapes, sources, spec_from_config
 from llmos.native import include_dir, sources_hash
 from llmos.plan import step_rows, workspace_bytes
 from llmos.runtime import abi
@@ -27,6 +29,8 @@ ODD |= {"layer_norm_epsilon": 1e-5}
 UNTIED = CONFIG | {"tie_word_embeddings": False, "num_key_value_heads": 6, "vocab_size": 33, "intermediate_size": 17}
 ENCODER = {"model_type": "bert", "hidden_size": 40, "num_attention_heads": 4, "num_hidden_layers": 2, "vocab_size": 50}
 ENCODER |= {"intermediate_size": 52, "max_position_embeddings": 300}
+READER = {"model_type": "t5", "d_model": 32, "d_kv": 24, "d_ff": 40, "num_heads": 4, "num_layers": 1, "vocab_size": 50}
+READER |= {"n_positions": 700, "decoder_start_token_id": 0}
 MIB = 2**20
 
 
@@ -34,14 +38,16 @@ MIB = 2**20
 @pytest.mark.parametrize(
     ("weights", "kv"), [("float32", "float32"), ("bf16", "bf16"), ("int8", "int8"), ("uint4", "float16")]
 )
-@pytest.mark.parametrize("config", [CONFIG, ODD, UNTIED, ENCODER], ids=["llama", "gpt2", "untied", "bert"])
+@pytest.mark.parametrize(
+    "config", [CONFIG, ODD, UNTIED, ENCODER, READER], ids=["llama", "gpt2", "untied", "bert", "t5"]
+)
 def test_sizes_are_those_that_compiled_code_says_of_itself(config, weights: str, kv: str):
     spec = spec_from_config(config)
     graph = build_graph(spec, Options(weights=weights, kv=kv))
     path = compile_code(graph, chosen_target(), include=include_dir(), kernels_hash=sources_hash())
     code, sizes = abi.load_library(str(path)), sizes_of(graph, spec)
     assert sizes.weights == code.llmos_weights_bytes()
-    assert sizes.page == code.llmos_page_bytes()
+    assert sizes.page == sizes.tables * code.llmos_page_bytes()
     for tokens, outputs in ((1, 1), (256, 64), (33, 7)):
         assert workspace_bytes(sizes, tokens, outputs) == code.llmos_workspace_bytes(tokens, outputs)
 
@@ -129,16 +135,7 @@ def test_a_step_of_an_encoder_has_room_for_its_context_and_for_a_row_of_each_tok
 
 
 def test_a_step_of_a_model_that_reads_a_source_has_room_for_the_longest():
-    config = {
-        "model_type": "t5",
-        "d_model": 32,
-        "d_kv": 8,
-        "d_ff": 40,
-        "num_heads": 4,
-        "num_layers": 1,
-        "vocab_size": 50,
-    }
-    spec = spec_from_config(config | {"n_positions": 700, "decoder_start_token_id": 0})
+    spec = spec_from_config(READER)
     assert step_rows(sizes_of(build_graph(spec, Options()), spec), 700) == (700, 64)
 
 
@@ -171,6 +168,36 @@ def test_a_prompt_that_leaves_no_room_is_refused():
 def test_serving_takes_at_least_what_running_takes():
     run, serve = (llm.plan("llmos-mini", verb, batch=64, measure=False) for verb in ("run", "serve"))
     assert serve.needed_bytes >= run.needed_bytes
+
+
+def reader_folder(tmp_path):
+    """A model that reads a source, as far as a plan looks into it."""
+    spec = spec_from_config(READER)
+    tensors = {name: np.zeros(shape, np.float32) for name, shape in shapes(spec).items()}
+    stored = {source.name: tensors[name] for name, source in sources(spec).items() if name in tensors}
+    save_file(stored, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(READER))
+    return str(tmp_path)
+
+
+def test_a_pool_that_sources_share_is_counted_once(tmp_path):
+    made = llm.plan(reader_folder(tmp_path), "serve", context=700, batch=64, measure=False)
+    sizes = sizes_of(
+        build_graph(spec_from_config(READER), Options(weights=made.weights, kv=made.kv)), spec_from_config(READER)
+    )
+    contexts = 64 * 22 * sizes.page
+    assert contexts <= made.memory["keys and values"] <= contexts + 2 * MIB
+
+
+@pytest.mark.toolchain
+def test_no_speed_is_told_of_a_model_that_reads_a_source(tmp_path):
+    made = llm.plan(reader_folder(tmp_path), context=64, threads=1)
+    assert made.prefill_tokens_per_s is made.decode_tokens_per_s is made.roofs is None
+
+
+def test_only_decoders_have_a_plan_of_training(tmp_path):
+    with pytest.raises(UserError, match="t5 cannot be trained: only decoders"):
+        llm.plan(reader_folder(tmp_path), "train", measure=False)
 
 
 def test_a_verb_that_does_not_exist_is_refused():

@@ -19,6 +19,7 @@ _READ_AS_THEY_ARE = ("float32", "float16", "bfloat16")
 def sizes_of(graph: Graph, spec: Spec, mapped: tuple[Path, ...] = (), precision: str = "float32") -> Sizes:
     """The sizes of a planned graph. mapped: files that its weights are packed from; precision: of the matrices in them."""
     matrices = (shape[-2:] for _, block in graph.blocks() for shape in block.shapes.values() if len(shape) > 1)
+    graphs = [graph] if graph.encoder is None else [graph, graph.encoder]
     converted = 0 if precision in _READ_AS_THEY_ARE else max(4 * rows * columns for rows, columns in matrices)
     return Sizes(
         weights=weights_bytes(graph),
@@ -26,8 +27,8 @@ def sizes_of(graph: Graph, spec: Spec, mapped: tuple[Path, ...] = (), precision:
         converted=converted,
         page=page_bytes(graph) * _tables(spec.encoder is not None),
         rope=rope_bytes(spec, 1),
-        token=graph.buffers["token_bytes"],
-        output=graph.buffers["output_bytes"],
+        token=max(part.buffers["token_bytes"] for part in graphs),
+        output=max(part.buffers["output_bytes"] for part in graphs),
         vocab=spec.vocab if spec.head else 0,
         whole=spec.bidirectional or spec.encoder is not None,
         tables=_tables(spec.encoder is not None),

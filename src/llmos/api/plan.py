@@ -29,7 +29,7 @@ class Plan:
 
     prompt: tokens of each prompt; prefill: how fast they are read, decode: how fast the rest of the contexts is filled, bounds: what
     keeps each from being faster (memory, compute, or waiting for threads and Python). None where nothing was measured, or where
-    the verb or the model does not generate.
+    the verb or the model does not generate, and of models with an encoder and a decoder, for which there are no formulas yet.
 
     memory: the parts of the phase that takes most; peak_bytes: the largest resident size of the process, the files that it maps
     among it; needed_bytes: what must be free; free_bytes: what is. largest_context and largest_batch: what fits of one while the
@@ -103,7 +103,8 @@ def plan_model(
     needed = footprint.needed_bytes
     runs = verb in ("run", "serve")
     read = _prompt(prompt, reach)
-    speed = _speed(graph, wanted, options, read, progress) if runs and measure else {}
+    counted = graph.encoder is None  # `operations` tells nothing of reading a source and of attending to it
+    speed = _speed(graph, wanted, options, read, progress) if runs and measure and counted else {}
     if speed and not source.spec.head:
         speed |= {"decode_tokens_per_s": None, "decode_bound": None}
     return Plan(
@@ -164,12 +165,14 @@ def _speed(
 def _footprint(verb: Verb, source: Source, wanted: Demand, free_bytes: int) -> Footprint:
     held = _held_bytes(source)
     if verb == "train":
+        if source.spec.encoder is not None or not source.spec.head:
+            raise UserError(f"{source.spec.family} cannot be trained: only decoders, which predict the next token, can")
         return training(source.spec, held_bytes=held, sequences=wanted.batch, length=wanted.context)
     if verb == "compile":
         return compiling(wanted.sizes, held_bytes=held, threads=wanted.threads)
     if verb == "serve":
         n_pages = wanted.n_pages(free_bytes, wanted.batch if wanted.batch > 1 else None)
-        return wanted.footprint(held, n_pages * wanted.sizes.page)
+        return wanted.footprint(held, n_pages * wanted.sizes.page // wanted.sizes.tables)
     return wanted.footprint(held)
 
 
