@@ -53,6 +53,7 @@ def test_the_number_of_parameters_is_that_of_transformers(name):
         ("Qwen2.5-7B", {"use_mrope": True}, "use_mrope"),
         ("Qwen2.5-7B", {"dual_chunk_attention_config": {}}, "dual_chunk_attention_config"),
         ("Qwen3-30B-A3B", {"num_experts_per_tok": 129}, "experts per token"),
+        ("Qwen3-30B-A3B", {"num_experts": 1025}, "up to 1024 experts"),
         ("Qwen3-30B-A3B", {"num_local_experts": 64}, "num_experts and num_local_experts differ"),
         ("Qwen3-30B-A3B", {"mlp_only_layers": ["1"]}, "whole numbers"),
         ("pythia-160m", {"rotary_pct": 0}, "leaves nothing to turn"),

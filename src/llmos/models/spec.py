@@ -243,6 +243,9 @@ class Mlp:
         _require(self.act in get_args(Act), f"activation {self.act!r} is not known")
 
 
+MOST_EXPERTS = 1024  # each has parameters by name, which are listed before anything is compared with the weights
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experts:
     """A mixture of gated MLPs (arXiv:2401.04088): the `per_token` with the largest router scores work on a token.
@@ -261,6 +264,7 @@ class Experts:
             0 < self.per_token <= self.count,
             f"experts per token ({self.per_token}) must lie between 1 and the number of experts ({self.count})",
         )
+        _require(self.count <= MOST_EXPERTS, f"models of up to {MOST_EXPERTS} experts are read, this has {self.count}")
         _require(self.hidden > 0, f"expert hidden size must be positive, not {self.hidden}")
         _require(self.act in get_args(Act), f"activation {self.act!r} is not known")
 
