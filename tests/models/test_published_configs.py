@@ -30,6 +30,10 @@ def test_the_number_of_parameters_is_that_of_transformers(name):
     assert parameter_count(spec_from_config(config)) == sum(p.numel() for p in model.parameters()) - unused
 
 
+LONG = {"type": "longrope", "short_factor": [1.0] * 48, "long_factor": [2.0] * 48}
+LONG |= {"original_max_position_embeddings": 4096}
+
+
 @pytest.mark.parametrize(
     ("name", "change", "refusal"),
     [
@@ -49,6 +53,11 @@ def test_the_number_of_parameters_is_that_of_transformers(name):
         ("Mistral-7B-v0.1", {"layer_types": []}, "layer_types"),
         ("opt-125m", {"layer_norm_elementwise_affine": False}, "layer_norm_elementwise_affine"),
         ("Phi-3.5-mini-instruct", {"rope_scaling": {"type": "longrope", "factor": 2}}, "short_factor is missing"),
+        (
+            "Phi-3.5-mini-instruct",
+            {"original_max_position_embeddings": 2048, "rope_scaling": LONG},
+            "differs from that of",
+        ),
         ("Phi-3.5-mini-instruct", {"attention_bias": True}, "attention_bias"),
         ("Qwen2.5-7B", {"use_mrope": True}, "use_mrope"),
         ("Qwen2.5-7B", {"dual_chunk_attention_config": {}}, "dual_chunk_attention_config"),

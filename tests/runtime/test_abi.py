@@ -53,7 +53,7 @@ def test_constants_equal_those_of_the_header():
 
 
 def test_every_function_is_exported_where_it_is_first_named():
-    """Windows exports nothing else, and a definition cannot add it."""
+    """Windows exports nothing else, and compilers for it complain where only the definition says so."""
     functions = re.findall(r"^(.*\b)llmos_\w+\(", re.sub(r"//.*", "", HEADER.read_text()), re.M)
     assert len(functions) >= 10
     assert all(before.startswith("LLMOS_API ") for before in functions), functions

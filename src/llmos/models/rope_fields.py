@@ -80,8 +80,12 @@ def _llama3(c: Fields, table: Fields) -> dict[str, Any]:
 def _long(c: Fields, table: Fields) -> dict[str, Any]:
     """longrope, which older Phi-3 configs call su. Their original context stands in the config."""
     context = c.integer("max_position_embeddings")
-    original = table.integer("original_max_position_embeddings", c.integer("original_max_position_embeddings", context))
-    c.read.add("original_max_position_embeddings")
+    around = c.integer("original_max_position_embeddings", context)
+    original = table.integer("original_max_position_embeddings", around)
+    if c.raw.get("original_max_position_embeddings") and original != around:
+        raise UserError(
+            f"{c.where}: original_max_position_embeddings differs from that of {table.where}: remove the one that is wrong"
+        )
     factor = table.number("factor", context / original)
     default = 1.0 if factor <= 1 or original == 1 else math.sqrt(1 + math.log(factor) / math.log(original))
     factors = LongFactors(
