@@ -2,7 +2,7 @@
 
 import io
 import json
-import re
+import random
 from functools import cache
 from pathlib import Path
 
@@ -106,11 +106,7 @@ def controls(model: bytes) -> list[str]:
     return [piece.text for piece in parse(model, "x").pieces if piece.kind in (CONTROL, UNKNOWN)]
 
 
-# Equal ways through a run: with user-defined symbols in a unigram model, rounding decides otherwise now and then.
-RUN = re.compile(r"(.{1,6}?)\1\1", re.DOTALL)
-
-
-def fuzz(model: bytes, folder: Path, examples: int, *, runs: bool = True) -> None:
+def fuzz(model: bytes, folder: Path, examples: int) -> None:
     theirs = spm.SentencePieceProcessor(model_proto=model)
     ours = Tokenizer(PromptFormat.load(folder_of(model, folder)))
     names = controls(model)
@@ -118,12 +114,21 @@ def fuzz(model: bytes, folder: Path, examples: int, *, runs: bool = True) -> Non
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(text=TEXTS)
     def holds(text):
-        if (runs or not RUN.search(text)) and not any(
-            name in text for name in names
-        ):  # SentencePiece reads no control token in a text
+        if not any(name in text for name in names):  # SentencePiece reads no control token in a text
             agree(theirs, ours, text)
 
     holds()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TRAINED if kind.startswith("unigram")])
+def test_runs_fall_into_the_pieces_of_sentencepiece(kind, tmp_path):
+    """Where many ways have equal sums, float32 rounding and the order in which they are found decide."""
+    theirs = spm.SentencePieceProcessor(model_proto=trained(kind))
+    ours = Tokenizer(PromptFormat.load(folder_of(trained(kind), tmp_path)))
+    draw = random.Random(1)
+    parts = ["=", "a", "ab", "the", "-", "lo", "é", " ", "1", "b", "日", " x"]
+    for _ in range(1000):
+        agree(theirs, ours, "".join(draw.choice(parts) * draw.randint(1, 9) for _ in range(draw.randint(1, 4))))
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -138,7 +143,7 @@ def test_a_real_model_gives_the_ids_of_sentencepiece(name, data_dir, tmp_path):
 
 @pytest.mark.parametrize("kind", TRAINED)
 def test_a_model_of_any_kind_gives_the_ids_of_sentencepiece(kind, tmp_path):
-    fuzz(trained(kind), tmp_path, 100, runs=kind != "unigram, bytes, symbols")
+    fuzz(trained(kind), tmp_path, 100)
 
 
 @pytest.mark.slow
@@ -150,7 +155,7 @@ def test_a_real_model_gives_them_for_many_more_texts(name, data_dir, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", TRAINED)
 def test_a_model_of_any_kind_gives_them_for_many_more_texts(kind, tmp_path):
-    fuzz(trained(kind), tmp_path, 5000, runs=kind != "unigram, bytes, symbols")
+    fuzz(trained(kind), tmp_path, 5000)
 
 
 def test_llama_vectors_give_the_reference_ids(data_dir, tmp_path):

@@ -3,7 +3,8 @@
 Sums are float32 as SentencePiece keeps them, and of equal ones the first found stays, so that a run such as `-----` falls into
 the same pieces. The `tokenizers` library adds in float64, which breaks such ties otherwise.
 
-Source: https://github.com/google/sentencepiece, src/unigram_model.cc, EncodeOptimized.
+Source: https://github.com/google/sentencepiece, src/unigram_model.cc, EncodeOptimized, as of 0.2.3. The score of
+user-defined pieces was found from what that version answers; older ones took it from the largest score of the model.
 """
 
 import ctypes
@@ -12,6 +13,7 @@ from collections.abc import Collection, Sequence
 __all__ = ["Unigram"]
 
 _UNKNOWN_PENALTY = 10.0
+_BONUS = 0.1  # of a user-defined piece, for each of its bytes after the first
 _LARGE = 1e5
 
 
@@ -23,13 +25,12 @@ class Unigram:
     ):
         self._unk_id = unk_id
         ordinary = [score for id, (_, score) in enumerate(pieces) if id not in hidden and id not in user_defined]
-        best = max(ordinary, default=0.0)
         self._unknown = _float32(min(ordinary, default=0.0) - _UNKNOWN_PENALTY)
         self._pieces: dict[str, tuple[int, float]] = {}
         lengths: dict[str, set[int]] = {}
         for id, (text, score) in enumerate(pieces):
             if id not in hidden:
-                bonus = _float32(_float32(len(text.encode()) * best) - _float32(0.1))
+                bonus = _float32(_BONUS * len(text.encode()) - _BONUS)
                 self._pieces[text] = id, bonus if id in user_defined else score
                 lengths.setdefault(text[:2], set()).add(len(text))
         self._lengths = {start: tuple(sorted(found)) for start, found in lengths.items()}
