@@ -60,6 +60,24 @@ def test_gptq_layers_may_have_other_bits_than_the_config_says(tmp_path):
     check(found, values(*made, ordered(3)), "int8")
 
 
+@pytest.mark.parametrize("size", [128, 160])
+def test_gptq_without_an_order_has_groups_of_the_stated_size_and_a_shorter_last_one(size, tmp_path):
+    made, group_of = random_matrix(4, 2, symmetric=True), np.arange(COLUMNS) // size
+    tensors = gptq(*made, group_of, 4)
+    del tensors["x.g_idx"]
+    check(opened(tmp_path, tensors, quant_method="gptq", bits=4, group_size=size), values(*made, group_of), "int4")
+    halves = opened(tmp_path, tensors, quant_method="gptq", bits=4, group_size=32)  # two groups, whatever is said
+    check(halves, values(*made, ordered(2)), "int4")
+
+
+def test_groups_that_fit_no_columns_are_refused_where_no_order_is_given(tmp_path):
+    made = random_matrix(4, 5, symmetric=True)
+    tensors = gptq(*made, np.arange(COLUMNS) * 5 // COLUMNS, 4)
+    del tensors["x.g_idx"]
+    with pytest.raises(FormatError, match="5 groups of scales do not fit 192 columns"):
+        opened(tmp_path, tensors, quant_method="gptq", bits=4, group_size=128)
+
+
 def test_groups_that_are_no_multiple_of_32_have_no_format(tmp_path):
     made = random_matrix(4, 12, symmetric=True)
     check(opened(tmp_path, gptq(*made, ordered(12), 4), quant_method="gptq", bits=4), values(*made, ordered(12)), None)

@@ -24,7 +24,7 @@ _ONES = {4: np.uint32(0x11111111), 8: np.uint32(0x01010101)}
 # How and by what it was made; where layers differ (`dynamic`, lists of modules), their tensors show it.
 _IGNORED = frozenset(
     {"act_group_aware", "backend", "batch_size", "block_name_to_quantize", "cache_block_outputs", "damp_auto_increment"}
-    | {"damp_percent", "dataset", "desc_act", "disable_exllama", "dynamic", "exllama_config", "group_size", "lm_head"}
+    | {"damp_percent", "dataset", "desc_act", "disable_exllama", "dynamic", "exllama_config", "lm_head"}
     | {
         "max_input_length",
         "meta",
@@ -49,9 +49,10 @@ _UNUSED = frozenset({"activation", "adapter", "is_marlin_format", "rotation"})
 
 @dataclass(frozen=True, kw_only=True)
 class GptqSettings:
-    """bits: of all layers but those that say otherwise; format, checkpoint_format: gptq or gptq_v2, the same where both are there."""
+    """bits, group_size (-1: a row): of all layers but those that say otherwise; format, checkpoint_format: gptq or gptq_v2."""
 
     bits: int
+    group_size: int | None = None
     quant_method: str = "gptq"
     method: str = "gptq"
     format: str | None = None
@@ -86,7 +87,7 @@ class GptqSettings:
                     where, f"{name} has shape {list(tensors[name].shape)}; beside the others it must be {list(shape)}"
                 )
         if g_idx is None:
-            g_idx = np.arange(columns) * groups // columns
+            g_idx = np.arange(columns) // self._group_columns(columns, groups, where)
         if not ((g_idx >= 0) & (g_idx < groups)).all():
             raise FormatError(where, f"g_idx names groups beyond the {groups} that there are")
         return Stored(
@@ -100,6 +101,16 @@ class GptqSettings:
             scales=lambda start, stop: Tensor(tensors["scales"].dtype, scales[:, start:stop]).float32().T,
             zeros=_zeros(qzeros, bits, self.zero_less_one),
         )
+
+    def _group_columns(self, columns: int, groups: int, where: str) -> int:
+        """Columns of a group where no g_idx says: those stated, or equally many where a layer has another number of groups."""
+        if self.group_size and self.group_size > 0 and -(-columns // self.group_size) == groups:
+            return self.group_size
+        if not groups or columns % groups:
+            raise FormatError(
+                where, f"{groups} groups of scales do not fit {columns} columns: damaged, or g_idx is missing"
+            )
+        return columns // groups
 
 
 def read_gptq_settings(raw: Mapping[str, Any], where: str) -> GptqSettings:
