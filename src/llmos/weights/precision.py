@@ -14,7 +14,7 @@ __all__ = ["Precision", "precision_of"]
 
 # The last part of the names of tables and matrices that stay float32 (see the compiler's `choose_formats` and `layout`).
 _ALWAYS_FLOAT32 = frozenset({"position", "token_type", "router", "q_norm", "k_norm", "relative"})
-_WIDTH = {"float32": 3, "bfloat16": 2, "float16": 1}
+_PLAIN = ("float32", "bfloat16", "float16")
 
 Stored = Tensor | QuantizedTensor
 
@@ -34,11 +34,11 @@ class Precision:
 
 def precision_of(tensors: Mapping[str, Stored], where: object) -> Precision:
     """The precision of parameters by their names. Raises FormatError for numbers of other kinds, naming `where` they are."""
-    strange = {tensor.dtype for tensor in tensors.values() if isinstance(tensor, Tensor)} - _WIDTH.keys()
+    strange = {tensor.dtype for tensor in tensors.values() if isinstance(tensor, Tensor)} - set(_PLAIN)
     if strange:
-        known = ", ".join(_WIDTH)
+        known = ", ".join(_PLAIN)
         raise FormatError(where, f"weights of type {', '.join(sorted(strange))} are not supported; known: {known}")
-    matrices = {name: tensor for name, tensor in tensors.items() if len(tensor.shape) == 2 and _has_a_say(name)}
+    matrices = {name: tensor for name, tensor in tensors.items() if len(tensor.shape) >= 2 and _has_a_say(name)}
     if not _quantized(matrices.values()):
         return Precision(dtype=_widest(matrices.values()))
     layers = {name: tensor for name, tensor in matrices.items() if "layer." in name}
@@ -87,7 +87,9 @@ def _quantized(matrices: Iterable[Stored]) -> list[QuantizedTensor]:
 
 
 def _widest(matrices: Iterable[Stored]) -> str:
-    return max((tensor.dtype for tensor in matrices), key=_WIDTH.__getitem__)
+    """The type that holds all: neither of float16 and bfloat16 holds the other."""
+    found = {tensor.dtype for tensor in matrices}
+    return found.pop() if len(found) == 1 else "float32"
 
 
 def _rounding(kinds: list[str]) -> str:
