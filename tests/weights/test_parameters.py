@@ -7,6 +7,8 @@ from safetensors.numpy import save_file
 from llmos.core.errors import FormatError
 from llmos.models import shapes, sources, spec_from_config
 from llmos.weights import Llama2cFile, Parameters, open_checkpoint
+from llmos.weights.precision import precision_of
+from llmos.weights.tensor import Tensor
 
 CONFIG = {
     "model_type": "llama",
@@ -61,6 +63,27 @@ def test_a_tied_head_must_equal_the_embedding(tmp_path):
 def test_integer_weights_are_refused(tmp_path):
     with pytest.raises(FormatError, match="int8"):
         parameters(checkpoint(tmp_path, {"model.norm.weight": np.zeros(8, np.int8)}))
+
+
+@pytest.mark.parametrize(
+    ("types", "kept"),
+    [("float16 float16", "float16"), ("float16 bfloat16", "float32"), ("bfloat16 float32", "float32")],
+)
+def test_what_is_kept_holds_the_numbers_of_every_matrix(types, kept):
+    """Neither of float16 and bfloat16 holds the other: one has more digits, the other reaches further."""
+    stored = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16}
+    tensors = {f"layer.{i}": Tensor(kind, np.zeros((2, 2), stored[kind])) for i, kind in enumerate(types.split())}
+    assert precision_of(tensors | {"norm": Tensor("float32", np.zeros(2, np.float32))}, "x").dtype == kept
+
+
+def test_many_spare_tensors_cost_little(tmp_path):
+    """The biases of a quantised mixture of experts: a pattern for each would be looked for in each of the others."""
+    spare = [f"model.layers.0.experts.{i}.bias" for i in range(20_000)]
+    made = checkpoint(tmp_path, dict.fromkeys(spare, np.zeros(1, np.float32)))
+    read = Parameters(made, sources(SPEC), shapes(SPEC), spare=spare, tied=True)
+    assert len(read) == len(shapes(SPEC))
+    with pytest.raises(FormatError, match=r"unexpected model\.layers\.0\.experts\.19999\.bias"):
+        Parameters(made, sources(SPEC), shapes(SPEC), spare=spare[:-1], tied=True)
 
 
 def test_a_llama2c_file_cut_short_is_refused(tmp_path, data_dir):

@@ -1,7 +1,6 @@
 """Adapters from their names to a model's parameters: which base they want, and what they make of it."""
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +103,7 @@ def adapt(config: dict[str, Any], spec: Spec, checkpoint: Checkpoint, adapters: 
     """A checkpoint's parameters with adapters merged in. Raises UserError for adapters of another model."""
     family = FAMILIES[spec.family]
     spare = checkpoint.spare if isinstance(checkpoint, QuantizedCheckpoint) else ()
-    prefixes, unused = family.PREFIXES, (*family.UNUSED, *map(re.escape, spare))
+    prefixes = family.PREFIXES
     for each in adapters:
         twin = None
         embed, head = (family.WEIGHTS[name].name for name in ("embed", "head"))
@@ -114,7 +113,9 @@ def adapt(config: dict[str, Any], spec: Spec, checkpoint: Checkpoint, adapters: 
         if twin or each.adapter.replaced:
             checkpoint = Overlay(checkpoint, each.adapter, prefixes, twin)
     places = sources(spec)
-    base = Parameters(checkpoint, places, shapes(spec), prefixes=prefixes, unused=unused, tied=spec.tied)
+    base = Parameters(
+        checkpoint, places, shapes(spec), prefixes=prefixes, unused=family.UNUSED, spare=spare, tied=spec.tied
+    )
     if not adapters:
         return Adapted(config=config, spec=spec, parameters=base)
     merged = AdaptedParameters(base, [each.adapter for each in adapters], places, prefixes)

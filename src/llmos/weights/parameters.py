@@ -1,7 +1,7 @@
 """A checkpoint under our parameter names: stacked tensors sliced, transposed ones turned, everything accounted for."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -47,9 +47,9 @@ class Parameters(Mapping[str, Tensor | QuantizedTensor]):
     """Our parameter name -> tensor, read when asked for.
 
     sources: where each parameter is; shapes: what it must be; prefixes: what may stand before every tensor name; unused:
-    patterns of tensors that mean nothing; tied: the head is the embedding. A quantised matrix is (out, in) whatever the family
-    stores. Raises one FormatError that lists every missing,
-    extra and misshapen tensor.
+    patterns of tensors that mean nothing; spare: names of those that may be asked for and need not; tied: the head is the
+    embedding. A quantised matrix is (out, in) whatever the family stores. Raises one FormatError that lists every missing, extra
+    and misshapen tensor.
     """
 
     def __init__(
@@ -60,12 +60,13 @@ class Parameters(Mapping[str, Tensor | QuantizedTensor]):
         *,
         prefixes: tuple[str, ...] = ("",),
         unused: tuple[str, ...] = (),
+        spare: Collection[str] = (),
         tied: bool = False,
     ):
         self.checkpoint, self._sources, self._shapes = checkpoint, sources, shapes
         names = set(checkpoint.names())
         self._prefix = max(prefixes, key=lambda prefix: sum(prefix + s.name in names for s in sources.values()))
-        self._check(names, unused, tied)
+        self._check(names, unused, frozenset(spare), tied)
         self.precision = precision_of({n: checkpoint.tensor(self._tensor_names(n)[0]) for n in shapes}, checkpoint.path)
 
     def __getitem__(self, name: str) -> Tensor | QuantizedTensor:
@@ -142,7 +143,7 @@ class Parameters(Mapping[str, Tensor | QuantizedTensor]):
         shape = (rows + source.skip, *columns)
         return shape[::-1] if source.transpose else shape
 
-    def _check(self, names: set[str], unused: tuple[str, ...], tied: bool) -> None:
+    def _check(self, names: set[str], unused: tuple[str, ...], spare: frozenset[str], tied: bool) -> None:
         problems, used = [], set()
         for name in self._shapes:
             for tensor in self._tensor_names(name):
@@ -155,7 +156,8 @@ class Parameters(Mapping[str, Tensor | QuantizedTensor]):
                 shape, wanted = stored.shape, self.whole(name) if turned else self._expected(name)
                 if shape != wanted:
                     problems.append(f"{tensor} has shape {list(shape)}, the config asks for {list(wanted)}")
-        extra = sorted(n for n in names - used if not any(re.fullmatch(pattern, n) for pattern in unused))
+        left = sorted(names - used - spare)
+        extra = [name for name in left if not any(re.fullmatch(pattern, name) for pattern in unused)]
         if tied and "lm_head.weight" in extra:
             extra.remove("lm_head.weight")
             problems += self._untied(names)
