@@ -235,6 +235,13 @@ def test_weights_that_are_missing_are_named_and_pickles_refused(bases, tmp_path)
         open_source(str(bases("llama")), [str(adapter)])
 
 
+def test_a_plan_takes_adapters_as_loading_does(bases, tmp_path):
+    adapter = train(bases("llama"), tmp_path / "adapter", **LLAMA)
+    assert llm.plan(str(bases("llama")), adapter=adapter, measure=False).fits
+    with pytest.raises(UserError, match="another base model"):
+        llm.plan(str(bases("gpt2")), adapter=adapter, measure=False)
+
+
 def test_the_precision_of_the_base_is_kept(bases, tmp_path):
     base = tiny.save(tiny.CASES["llama"]().bfloat16(), tmp_path / "base")
     adapter = train(base, tmp_path / "adapter", **LLAMA)

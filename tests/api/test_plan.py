@@ -119,6 +119,11 @@ def test_a_plan_of_the_embedded_model_fits_and_adds_up():
     assert json.loads(json.dumps(made.to_dict()))["largest_context"] == 512
 
 
+def test_that_a_plan_is_of_a_stand_in_is_said():
+    with pytest.warns(llm.ModelNotice, match="never published"):
+        assert llm.plan("gpt-3", measure=False).model == "llmos-mini"
+
+
 @pytest.mark.parametrize("verb", ["run", "serve", "compile", "train"])
 def test_what_needs_more_than_there_is_does_not_fit(verb: str):
     made = llm.plan("llmos-mini", verb, context=128, batch=2, free_bytes=MIB, measure=False)

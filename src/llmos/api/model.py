@@ -42,13 +42,16 @@ def load_model(
 ) -> "Model":
     """Load a model, compiling it for this machine the first time.
 
-    name_or_path: an embedded model (`llmos-mini`), a catalogue name (`gpt2`), a Hugging Face folder, a `.llm` bundle, a
-    llama2.c `.bin`, or `organisation/name[@revision]` on the Hub. weights: a format, float32 to uint4; None keeps the checkpoint's
-    precision, nothing is quantised unasked. context: positions to make room for. batch: sequences that have such room at the
-    same time, None four or fewer where memory is short; those beyond wait. threads: None uses every core that the process
-    may use. kv: format of keys and values. adapter: a folder (or Hub name) with a LoRA adapter to merge into the model, or
-    several in order; a folder with an adapter alone can be loaded by itself. progress: called with one-line messages during long work.
+    name_or_path: an embedded model (`llmos-mini`), a catalogue name (`gpt2`), a folder in the Hugging Face layout (plain, GPTQ, AWQ
+    or compressed-tensors; with an adapter alone it leads to its base), a `.gguf` file or a folder with one, a `.llm` bundle, a
+    llama2.c `.bin`, or `organisation/name[@revision]` on the Hub. weights: float32, float16, bf16, int8, int4 or uint4; None keeps
+    the checkpoint's precision, nothing is quantised unasked. context: positions to make room for. batch: sequences that have such
+    room at the same time, None four or fewer where memory is short; those beyond wait. threads: None uses every core that the
+    process may use. kv: format of keys and values, float32, float16, bf16 or int8; None that of float32 and float16 weights, else
+    bf16. adapter: a folder (or Hub name) with a LoRA or DoRA adapter to merge into the model, or several in order. progress: called
+    with one-line messages during long work.
 
+    What a user should know (a stand-in for a name, a second rounding, settings left undone) is warned of as `ModelNotice`.
     Raises UserError for what cannot be used, FormatError for damaged files, ResourceError for too little memory or no compiler.
     """
     if not isinstance(name_or_path, (str, os.PathLike)):

@@ -1,15 +1,18 @@
 """`plan_model`: what a verb would take on this machine, before it is done."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from llmos.api.adapters import Adapters, adapter_list
 from llmos.api.demand import Demand
 from llmos.api.kernels import measure_kernels
 from llmos.api.limits import check_count, chosen_context
+from llmos.api.notice import ModelNotice
 from llmos.api.operations import operations
-from llmos.api.prepare import Source, check_graph, choose_options, demand, open_source, open_tokenizer
+from llmos.api.prepare import Source, check_graph, choose_options, demand, open_source, open_tokenizer, told
 from llmos.api.roofs import measure_roofs
 from llmos.compiler import TARGETS, Graph, Options, build_graph
 from llmos.core.errors import UserError
@@ -72,6 +75,7 @@ def plan_model(
     batch: int = 1,
     weights: str | None = None,
     kv: str | None = None,
+    adapter: Adapters = None,
     threads: int | None = None,
     prompt: int | None = None,
     free_bytes: int | None = None,
@@ -82,7 +86,7 @@ def plan_model(
 
     name: as for `load_model`. verb: run (one batch), serve (as run, for so long that all pages of keys and values come into
     use), compile (into a bundle) or train (`batch` sequences of `context` tokens a step). context: tokens of each sequence, prompt
-    and answer together; None as `load_model` chooses. batch: sequences at once. weights, kv, threads: as for `load_model`.
+    and answer together; None as `load_model` chooses. batch: sequences at once. weights, kv, adapter, threads: as for `load_model`.
     prompt: tokens of each sequence that are its prompt, None half of the context, 512 at most. free_bytes: memory that may be
     taken, None what is free now. measure: measure this machine for a few seconds, without which no speed is told.
 
@@ -92,7 +96,9 @@ def plan_model(
         raise UserError(f"verb is {verb!r}; allowed: {', '.join(VERBS)}")
     for setting, value in (("context", context), ("batch", batch), ("threads", threads), ("prompt", prompt)):
         check_count(setting, value)
-    source = open_source(name, progress=progress)
+    source = open_source(name, adapter_list(adapter), progress)
+    for text in told(source, weights):
+        warnings.warn(text, ModelNotice, stacklevel=2)
     reach, options = chosen_context(source.spec, context), choose_options(source, weights, kv)
     graph = build_graph(source.spec, options)
     if source.bundle is not None:

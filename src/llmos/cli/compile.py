@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from llmos.cli import formats
+from llmos.cli.formats import model_options
 from llmos.cli.loading import told_notices
 from llmos.cli.names import complete_model
 from llmos.cli.terminal import Progress
@@ -29,14 +29,7 @@ def _complete_target(ctx: click.Context, param: click.Parameter, incomplete: str
     required=True,
     help="The .llm file to write [required].",
 )
-@click.option("--weights", type=formats.WEIGHTS, help=formats.WEIGHTS_HELP)
-@click.option("--kv", type=formats.KV, help=formats.KV_HELP)
-@click.option(
-    "--adapter",
-    multiple=True,
-    metavar="PATH",
-    help="A LoRA adapter to merge into the model; may be given several times [none].",
-)
+@model_options
 @click.option(
     "--target",
     help="Instruction set to compile for [LLMOS_TARGET, else the best of this machine].",

@@ -1,10 +1,37 @@
-"""The number formats that verbs offer. Written out, so that a verb's help needs no compiler; a test compares the lists."""
+"""The options of every verb that opens a model: number formats and adapters.
+
+The formats are written out, so that a verb's help needs no compiler; a test compares the lists.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
-__all__ = ["KV", "KV_HELP", "WEIGHTS", "WEIGHTS_HELP"]
+__all__ = ["KV", "WEIGHTS", "model_options"]
 
 WEIGHTS = click.Choice(["float32", "float16", "bf16", "int8", "int4", "uint4"])
-WEIGHTS_HELP = "Weight format [the checkpoint's]."
 KV = click.Choice(["float32", "float16", "bf16", "int8"])
-KV_HELP = "Format of keys and values in memory [that of float32 and float16 weights, else bf16]."
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def model_options(command: Command) -> Command:
+    """Gives a command the parameters weights, kv and adapter, as `llmos.api.load_model` takes them."""
+    options = (
+        click.option("--weights", type=WEIGHTS, help="Weight format [the checkpoint's]."),
+        click.option(
+            "--kv",
+            type=KV,
+            help="Format of keys and values in memory [that of float32 and float16 weights, else bf16].",
+        ),
+        click.option(
+            "--adapter",
+            multiple=True,
+            metavar="PATH",
+            help="A LoRA adapter to merge into the model; may be given several times [none].",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command

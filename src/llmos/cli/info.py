@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from llmos.cli.formats import model_options
 from llmos.cli.loading import load
 from llmos.cli.names import complete_model
 from llmos.cli.terminal import write_json
@@ -15,16 +16,11 @@ __all__ = ["command"]
 
 @click.command("info")
 @click.argument("model", shell_complete=complete_model)
-@click.option(
-    "--adapter",
-    multiple=True,
-    metavar="PATH",
-    help="A LoRA adapter to merge into the model; may be given several times [none].",
-)
+@model_options
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
-def command(model: str, adapter: tuple[str, ...], as_json: bool) -> None:
+def command(model: str, as_json: bool, **settings: Any) -> None:
     """Show what a model is made of: family, sizes, formats, prompt format, hashes."""
-    facts = load(model, adapter=adapter).info()
+    facts = load(model, **settings).info()
     if as_json:
         write_json(facts)
     else:

@@ -4,7 +4,8 @@ from typing import Any
 
 import click
 
-from llmos.cli import formats
+from llmos.cli.formats import model_options
+from llmos.cli.loading import told_notices
 from llmos.cli.names import complete_model
 from llmos.cli.terminal import Progress, counted, write_json
 from llmos.cli.wording import in_flags
@@ -30,8 +31,7 @@ _REFUSED = 3  # as where too little memory stops a verb
     help="Tokens of a sequence, prompt and answer together [the model's own context, at most 8192].",
 )
 @click.option("--batch", type=click.IntRange(1), default=1, metavar="N", help="Sequences at the same time [1].")
-@click.option("--weights", type=formats.WEIGHTS, help=formats.WEIGHTS_HELP)
-@click.option("--kv", type=formats.KV, help=formats.KV_HELP)
+@model_options
 @click.option(
     "--threads", type=click.IntRange(1), metavar="N", help="Threads to use [LLMOS_THREADS, else every usable core]."
 )
@@ -48,7 +48,7 @@ def command(model: str, memory: str | None, quick: bool, as_json: bool, **settin
     """
     from llmos.api import plan_model
 
-    with Progress() as progress:
+    with told_notices(), Progress() as progress:
         plan = plan_model(
             model,
             free_bytes=None if memory is None else parse_bytes(memory),

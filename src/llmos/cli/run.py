@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from llmos.cli import formats
+from llmos.cli.formats import model_options
 from llmos.cli.loading import load
 from llmos.cli.names import complete_model
 from llmos.cli.terminal import tell, write_json
@@ -58,14 +58,7 @@ __all__ = ["command"]
     type=click.Choice(["error", "drop_oldest"]),
     help="For a prompt over the context: an error, or leave out its beginning [in a chat drop_oldest, else error].",
 )
-@click.option("--weights", type=formats.WEIGHTS, help=formats.WEIGHTS_HELP)
-@click.option("--kv", type=formats.KV, help=formats.KV_HELP)
-@click.option(
-    "--adapter",
-    multiple=True,
-    metavar="PATH",
-    help="A LoRA adapter to merge into the model; may be given several times [none].",
-)
+@model_options
 @click.option(
     "--context",
     type=click.IntRange(1),
