@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmos.api.prepare import choose_options, open_source
+from llmos.api.opening import open_source
+from llmos.api.options import choose_options
 from llmos.compiler import TARGETS, build_graph, compile_code
 from llmos.compiler.processor import cpuid_library
 from llmos.core.errors import LlmosError, UserError

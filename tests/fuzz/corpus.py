@@ -376,7 +376,8 @@ def _gguf_rows(kind: str, rows: int, columns: int) -> gguf_files.Quantised:
 def _write_bundle(source: Path, path: Path) -> None:
     """What `compile_model` writes, with weights that numpy packs."""
     from llmos.api.assemble import fill_weights, weights_bytes
-    from llmos.api.prepare import choose_options, formats_of, open_source, open_tokenizer
+    from llmos.api.opening import open_source, open_tokenizer
+    from llmos.api.options import choose_options, formats_of
     from llmos.artifact import write_bundle
     from llmos.compiler import build_graph, graph_hash, to_dict
 

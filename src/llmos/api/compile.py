@@ -10,8 +10,10 @@ from llmos.api.adapters import Adapters, NamedAdapter, adapter_list
 from llmos.api.assemble import weights_bytes
 from llmos.api.explain import explain_graph
 from llmos.api.notice import ModelNotice
-from llmos.api.prepare import Source, choose_options, formats_of, open_source, told
+from llmos.api.opening import open_source
+from llmos.api.options import choose_options, formats_of
 from llmos.api.roofs import Roofs, measure_roofs
+from llmos.api.source import Source, told
 from llmos.artifact import write_bundle
 from llmos.compiler import Options, build_graph, chosen_target, compile_code, graph_hash, to_dict
 from llmos.core.errors import UserError

@@ -44,7 +44,7 @@ def load_model(
 
     name_or_path: an embedded model (`llmos-mini`), a catalogue name (`gpt2`), a folder in the Hugging Face layout (plain, GPTQ, AWQ
     or compressed-tensors; with an adapter alone it leads to its base), a `.gguf` file or a folder with one, a `.llm` bundle, a
-    llama2.c `.bin`, or `organisation/name[@revision]` on the Hub. weights: float32, float16, bf16, int8, int4 or uint4; None keeps
+    llama2.c `.bin`, or `organisation/name[@revision][:TAG]` on the Hub. weights: float32, float16, bf16, int8, int4 or uint4; None keeps
     the checkpoint's precision, nothing is quantised unasked. context: positions to make room for. batch: sequences that have such
     room at the same time, None four or fewer where memory is short; those beyond wait. threads: None uses every core that the
     process may use. kv: format of keys and values, float32, float16, bf16 or int8; None that of float32 and float16 weights, else

@@ -11,9 +11,12 @@ from llmos.api.demand import Demand
 from llmos.api.kernels import measure_kernels
 from llmos.api.limits import check_count, chosen_context
 from llmos.api.notice import ModelNotice
+from llmos.api.opening import open_source, open_tokenizer
 from llmos.api.operations import operations
-from llmos.api.prepare import Source, check_graph, choose_options, demand, open_source, open_tokenizer, told
+from llmos.api.options import choose_options
+from llmos.api.prepare import check_graph, demand
 from llmos.api.roofs import measure_roofs
+from llmos.api.source import Source, told
 from llmos.compiler import TARGETS, Graph, Options, build_graph
 from llmos.core.errors import UserError
 from llmos.hardware import memory, resident_bytes

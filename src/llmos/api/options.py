@@ -1,0 +1,46 @@
+"""The number formats of a model: those asked for, else those that keep what its files hold."""
+
+from typing import Any, cast
+
+from llmos.api.source import Source
+from llmos.compiler import Options
+from llmos.core.errors import UserError
+
+__all__ = ["choose_options", "formats_of", "named_options"]
+
+_KEEPS = {
+    "float32": "float32",
+    "bfloat16": "bf16",
+    "float16": "float16",
+    "int8": "int8",
+    "int4": "int4",
+    "uint4": "uint4",
+}  # checkpoint precision -> format that loses nothing
+
+
+def choose_options(source: Source, weights: str | None, kv: str | None) -> Options:
+    """Formats as asked for; by default the checkpoint's own precision, and keys and values in float32 or float16 where
+    weights are, else in bf16.
+    """
+    if source.bundle is not None:
+        stored = source.bundle.manifest["formats"]
+        for what, wanted in (("weights", weights), ("kv", kv)):
+            if wanted is not None and wanted != stored[what]:
+                raise UserError(
+                    f"{source.bundle.path} was compiled with {what} {stored[what]}, not {wanted}: compile it again from its source"
+                )
+        return named_options(**stored)
+    tables = _KEEPS[source.tables] if source.tables and weights is None else None
+    weights = weights or _KEEPS[source.precision]
+    return named_options(weights, kv or (weights if weights in ("float32", "float16") else "bf16"), tables)
+
+
+def formats_of(options: Options) -> dict[str, str]:
+    """The number formats by what they are of; that of tables only where it is one of their own."""
+    tables = {} if options.tables in (None, options.weights) else {"tables": str(options.tables)}
+    return {"weights": options.weights, "kv": options.kv, **tables}
+
+
+def named_options(weights: str, kv: str, tables: str | None = None) -> Options:
+    """The options of formats by their names. Raises UserError for names that are none."""
+    return Options(weights=cast(Any, weights), kv=cast(Any, kv), tables=cast(Any, tables))

@@ -1,0 +1,72 @@
+"""An opened model: what it is, what a user should know of it, and how its weights get into a graph's layout."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llmos.api.adapters import NamedAdapter
+from llmos.api.assemble import fill_weights
+from llmos.api.embedding_settings import EmbeddingSettings
+from llmos.artifact import Bundle
+from llmos.compiler import Graph
+from llmos.hardware import usable_cores
+from llmos.hub import Resolved
+from llmos.models import Spec
+from llmos.runtime import native_packer
+from llmos.text import PromptFormat
+from llmos.weights import Parameters
+from llmos.weights.peft import AdaptedParameters
+
+__all__ = ["Source", "told"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """An opened model: what it is and how its weights get into a graph's layout.
+
+    files: those that were read for it; tokenizer_unapplied: what its tokenizer settings ask for and is not done; adapters: what
+    is merged into it, in order; tables: the precision of embedding and head where they are not
+    quantised and the layers are; notices: what a user should know who leaves the weight format to us; stored: how its tensors
+    are stored, where that is more than its precision; embedding: what it says of how it is to embed texts.
+    """
+
+    resolved: Resolved
+    files: tuple[Path, ...]
+    config: dict[str, Any]
+    spec: Spec
+    prompt_format: PromptFormat | None
+    precision: str
+    tables: str | None = None
+    notices: tuple[str, ...] = ()
+    generation: dict[str, Any] = field(default_factory=dict)
+    embedding: EmbeddingSettings | None = None
+    tokenizer_unapplied: tuple[str, ...] = ()
+    parameters: Parameters | AdaptedParameters | None = None
+    adapters: tuple[NamedAdapter, ...] = ()
+    stored: str | None = None
+    bundle: Bundle | None = None
+
+    @property
+    def mapped(self) -> tuple[Path, ...]:
+        """The files whose pages are mapped while weights are packed; a bundle is read instead."""
+        return () if self.parameters is None else tuple(self.parameters.checkpoint.files())
+
+    def fill(self, graph: Graph, library: Path, out: memoryview, progress: Callable[[str], None] | None) -> None:
+        """Put the packed weights into `out`. library: the graph's compiled code, which packs them."""
+        report = _percent(progress, "reading weights" if self.bundle else "packing weights")
+        if self.bundle is not None:
+            self.bundle.read_weights_into(out, report, threads=usable_cores())
+        else:
+            assert self.parameters is not None, "a source has a bundle or parameters"
+            fill_weights(graph, self.parameters, out, report, native_packer(library))
+
+
+def told(source: Source, weights: str | None) -> tuple[str, ...]:
+    """What a user should know of the model that was found, and of the weight format where none was asked for."""
+    found = () if source.resolved.notice is None else (source.resolved.notice,)
+    return found if weights is not None else (*found, *source.notices)
+
+
+def _percent(progress: Callable[[str], None] | None, what: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(f"{what} {100 * done // max(total, 1)} %")
