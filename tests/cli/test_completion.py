@@ -40,7 +40,7 @@ def bash(tmp_path: Path):
         ("llmos run llmos-", "llmos run llmos-mini "),
         ("llmos info tiny", "llmos info tinyllama "),
         ("llmos compile smollm2-1", "llmos compile smollm2-135m "),
-        ("llmos compile gpt2 --weights i", "llmos compile gpt2 --weights int8 "),
+        ("llmos compile gpt2 --weights b", "llmos compile gpt2 --weights bf16 "),
         ("llmos compile gpt2 --target port", "llmos compile gpt2 --target portable "),
         ("llmos run sto", "llmos run story.llm "),
         ("llmos info ./sto", "llmos info ./story.llm "),
