@@ -5,9 +5,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PROMPT ?= Once upon a time
 PYTEST_ARGS ?=
+FUZZ_SECONDS ?= 60
+FUZZ_GROUPS ?= weights quantised gguf text templates configs bundles
 
 .DEFAULT_GOAL := help
-.PHONY: fidelity help run test test-full check bench wheels docs clean
+.PHONY: fidelity help run test test-full check fuzz bench wheels docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -26,6 +28,13 @@ check: $(VENV)/.dev ## lint, formatting, types, tests of the code's shape
 	$(BIN)/ruff format --check src tests benchmarks release
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -m "not slow" tests/guard tests/core tests/cli
+
+fuzz: $(VENV)/.fuzz ## look for files that break the readers, FUZZ_SECONDS for each group of formats
+	@mkdir -p .work
+	@for group in $(FUZZ_GROUPS); do \
+		echo "$$group for $(FUZZ_SECONDS) s"; \
+		$(BIN)/python -m tests.fuzz.fuzz_readers $$group .work/fuzz -verbosity=0 -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
 
 bench: $(VENV)/.warm ## times and speeds, as JSON on stdout
 	$(BIN)/python benchmarks/run.py
@@ -55,6 +64,10 @@ $(VENV)/.base: pyproject.toml $(VENV)/.made
 
 $(VENV)/.dev: $(VENV)/.base
 	$(PIP) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.base
+	$(PIP) --editable '.[fuzz]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.base

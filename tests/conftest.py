@@ -20,6 +20,7 @@ EXPECTED = (
     r"cannot make a namespace",
     r"no accelerator",
     r"needs a browser",
+    r"no compiler with AddressSanitizer",
     r"not Linux",
     r"qemu-\w+ is not installed",
 )

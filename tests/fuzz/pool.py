@@ -1,6 +1,7 @@
 """Many cases over a few workers: what became of each, also where a worker died of it or did not come back."""
 
 import json
+import os
 import select
 import shutil
 import subprocess
@@ -67,7 +68,10 @@ class _Worker:
         self.dead, self._errors = False, (place / "stderr").open("w+b")
         command = [sys.executable, "-m", "tests.fuzz.worker", str(own)]
         root = Path(__file__).resolve().parents[2]
-        self._process = subprocess.Popen(command, stdin=-1, stdout=-1, stderr=self._errors, text=True, cwd=root)
+        offline = os.environ | {"LLMOS_OFFLINE": "1"}  # an adapter names a base model, which might be one of the Hub
+        self._process = subprocess.Popen(
+            command, stdin=-1, stdout=-1, stderr=self._errors, text=True, cwd=root, env=offline
+        )
 
     def run(self, name: str, seed: int) -> Result:
         assert self._process.stdin is not None and self._process.stdout is not None

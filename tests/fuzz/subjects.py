@@ -27,7 +27,7 @@ from llmos.weights import GgufFile, QuantizedTensor
 from tests.fuzz.damage import damaged
 from tests.fuzz.zip_damage import sealed_damaged
 
-__all__ = ["PROBES", "SUBJECTS", "Parts", "Subject"]
+__all__ = ["GROUPS", "PROBES", "SUBJECTS", "Parts", "Subject"]
 
 Parts = dict[str, str]
 TEXTS = ("", "the fox's  12345 is\n\n über 日本語 <s> [INST] \U0001f999\0 aab abc", "ab" * 300 + " " * 300)
@@ -231,6 +231,17 @@ SUBJECTS = {
     "encoder": Subject(read=_folder, weight=2),
     "bundle": Subject(read=_file("x.llm"), weight=3, same=True),
     "sealed": Subject(read=_file("x.llm"), files="bundle", damage=sealed_damaged, weight=2),
+}
+
+# What `make fuzz` runs together: readers that share code.
+GROUPS = {
+    "weights": ("folder", "shards", "loose", "llama2c", "adapter"),
+    "quantised": ("gptq", "awq", "compressed"),
+    "gguf": ("gguf", "gguf-model"),
+    "text": ("unigram", "pieces", "vocabularies", "tokenizers", "encoder"),
+    "templates": ("templates",),
+    "configs": ("configs",),
+    "bundles": ("bundle", "sealed"),
 }
 
 

@@ -70,6 +70,15 @@ def test_a_base_model_with_an_endless_name_is_refused(tmp_path):
         base_of(resolve(str(tmp_path)), [])
 
 
+@pytest.mark.parametrize("name", ["6./base", "a--b/c", "a/" + "b" * 97, "a/b.git", "a/b..c"])
+def test_a_base_model_of_a_name_that_the_hub_cannot_have_is_refused(tmp_path, name):
+    (tmp_path / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "r": 1, "target_modules": ["q_proj"], "base_model_name_or_path": name})
+    )
+    with pytest.raises(UserError, match="can be no name on the Hub"):
+        base_of(resolve(str(tmp_path)), [])
+
+
 NAMES = ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors", "model.safetensors.index.json"]
 NAMES += ["tokenizer.model", "vocab.txt", "adapter_config.json", "modules.json", "chat_template.jinja"]
 

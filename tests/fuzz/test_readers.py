@@ -14,9 +14,13 @@ pytest.importorskip("sentencepiece", reason="sentencepiece is not installed")
 
 from tests.fuzz.corpus import write_corpus
 from tests.fuzz.pool import Result, run_cases
-from tests.fuzz.subjects import SUBJECTS
+from tests.fuzz.subjects import GROUPS, SUBJECTS
 
 FAST, MANY = 600, 20_000
+
+
+def test_every_subject_is_fuzzed_by_coverage_too():
+    assert sorted(name for group in GROUPS.values() for name in group) == sorted(SUBJECTS)
 
 
 @pytest.fixture(scope="module")

@@ -71,6 +71,10 @@ def download(
             tqdm_class=_bar(progress),
             **options,
         )
+    except errors.HFValidationError as error:
+        raise UserError(
+            f"{name} can be no name on the Hub, and there is no folder of that name here: {error}"
+        ) from error
     except errors.GatedRepoError as error:
         raise UserError(
             f"{name} asks you to accept its terms: do so on its page, then log in with `hf auth login`"
