@@ -5,15 +5,18 @@ is the text `SUBJECT FILE` on its first line and the damaged file after it. What
 message names it. Mutations are those of the tests (`damage`), which know the formats, and libFuzzer's own.
 """
 
+import importlib
 import os
 import random
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 import atheris
 
 with atheris.instrument_imports(include=["llmos.weights", "llmos.text", "llmos.artifact", "llmos.models", "llmos.api"]):
+    importlib.import_module("llmos.text.template")  # elsewhere loaded late
     from tests.fuzz.subjects import GROUPS, SUBJECTS
     from tests.fuzz.worker import READ, REFUSED, Case
 
@@ -51,10 +54,10 @@ class Target:
         """A damage of the tests, or one of libFuzzer's."""
         name, file, data = self._parts(given)
         rng = random.Random(seed)
-        if rng.random() < 0.5:
-            data = SUBJECTS[name].damage(rng, file, data)
-        else:
-            data = bytes(atheris.Mutate(data, len(data) + 64))
+        try:
+            data = SUBJECTS[name].damage(rng, file, data) if rng.random() < 0.5 else _changed(data)
+        except zipfile.BadZipFile:  # damaged beyond being taken apart
+            data = _changed(data)
         return _input(name, file, data)[:most_bytes]
 
     def _parts(self, given: bytes) -> tuple[str, str, bytes]:
@@ -64,6 +67,10 @@ class Target:
         name = name if name in self.cases else next(iter(self.cases))
         files = self.cases[name].files
         return name, file if file in files else next(iter(files)), data
+
+
+def _changed(data: bytes) -> bytes:
+    return bytes(atheris.Mutate(data, len(data) + 64))
 
 
 def _input(name: str, file: str, data: bytes) -> bytes:
