@@ -339,8 +339,8 @@ TEST(masked_ids_are_never_drawn) {
   uint32_t mask[2][3] = {};
   mask[0][1] = 1u << 5;                // 37 alone
   mask[1][0] = 6, mask[1][2] = 1u << 5;  // 1, 2, 69
+  LlmosSampling p[2] = {Plain(), Plain()};
   for (uint64_t counter = 0; counter < 200; ++counter) {
-    LlmosSampling p[2] = {Plain(), Plain()};
     p[0].counter = p[1].counter = counter;
     for (int o = 0; o < 2; ++o)
       for (int i = 0; i < V; ++i) rows.row(o)[i] = (float)(i % 5);
