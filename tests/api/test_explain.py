@@ -84,6 +84,7 @@ def test_the_table_adds_up(roofs: Roofs):
     total = re.search(r"decode after 512 tokens: .* predicted ([\d.]+) ms per token, (\d+) tokens/s", text)
     assert sum(float(ms) for ms, _, _ in rows) == pytest.approx(float(total[1]), abs=1e-4 * len(rows))
     assert sum(float(share) for _, _, share in rows) == pytest.approx(100, abs=0.05 * len(rows))
+    assert len(text.splitlines()[0]) <= 80
     assert int(total[2]) == pytest.approx(1000 / float(total[1]), rel=0.05, abs=1)
     assert re.search(r"prefill of 512 tokens: predicted [\d.]+ ms per token", text)
 

@@ -173,6 +173,7 @@ def test_models_lists_what_was_downloaded_and_no_data_set(tmp_path: Path):
 
 
 PLAN = {"model", "verb", "weights", "kv", "context", "batch", "threads", "memory", "peak_phase", "peak_bytes"} | {
+    "needed_phase",
     "needed_bytes",
     "free_bytes",
     "fits",
@@ -192,6 +193,7 @@ def test_plan_tells_memory_and_speed():
     text = succeeds("plan", "llmos-mini", "--context", "128", "--threads", "1")
     assert "it fits" in text
     assert "largest context" in text
+    assert max(map(len, text.splitlines())) <= 80
     assert re.search(r"decoding +[\d.,]+ tokens/s, bound by", text)
     made = json.loads(succeeds("plan", "llmos-mini", "--verb", "train", "--batch", "4", "--context", "64", "--json"))
     assert set(made) == PLAN

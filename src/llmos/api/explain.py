@@ -108,17 +108,17 @@ def explain_graph(graph: Graph, roofs: Roofs, *, context: int) -> str:
 
 
 def _table(costs: list[Cost], roofs: Roofs, total_s: float) -> Iterator[str]:
-    """Bytes, operations, predicted time and share of all runs of each operation for a token."""
-    width = max(len(_parameters(cost)) for cost in costs)
+    """Bytes, millions of operations, predicted time and share of all runs of each operation for a token; 80 columns for most."""
+    width = max(len("weights"), *(len(_parameters(cost)) for cost in costs))
     yield (
-        f"{'block':<9} {'times':>5}  {'operation':<14} {'parameters':<{width}} {'read':>9} {'operations':>11} "
-        f"{'predicted':>11} {'bound':<7} {'share':>6}"
+        f"{'block':<8} {'times':>5} {'operation':<14} {'weights':<{width}} {'read':>8} {'Mop':>8} "
+        f"{'predicted':>9} {'bound':<7} {'share':>6}"
     )
     for cost in costs:
         seconds = cost.seconds(roofs)
         yield (
-            f"{cost.block:<9} {cost.times:>5}  {cost.node.op:<14} {_parameters(cost):<{width}} {format_bytes(cost.times * cost.n_bytes):>9} "
-            f"{cost.times * cost.operations / 1e6:>9.3f} M {_milliseconds(seconds):>11} {cost.bound(roofs):<7} {seconds / total_s:>6.1%}"
+            f"{cost.block:<8} {cost.times:>5} {cost.node.op:<14} {_parameters(cost):<{width}} {format_bytes(cost.times * cost.n_bytes):>8} "
+            f"{cost.times * cost.operations / 1e6:>8.3f} {_milliseconds(seconds):>9} {cost.bound(roofs):<7} {seconds / total_s:>6.1%}"
         )
 
 

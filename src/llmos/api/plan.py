@@ -38,8 +38,8 @@ class Plan:
     the verb or the model does not generate, and of models with an encoder and a decoder, for which there are no formulas yet.
 
     memory: the parts of the phase that takes most; peak_bytes: the largest resident size of the process, the files that it maps
-    among it; needed_bytes: what must be free; free_bytes: what is. largest_context and largest_batch: what fits of one while the
-    other stays, None where a verb has none; advice: changes that make it fit.
+    among it; needed_bytes: what must be free, in needed_phase, which may be another phase; free_bytes: what is. largest_context and
+    largest_batch: what fits of one while the other stays, None where a verb has none; advice: changes that make it fit.
     """
 
     model: str
@@ -52,6 +52,7 @@ class Plan:
     memory: dict[str, int]
     peak_phase: str
     peak_bytes: int
+    needed_phase: str
     needed_bytes: int
     free_bytes: int
     fits: bool
@@ -127,6 +128,7 @@ def plan_model(
         memory={"this process": footprint.held_bytes} | {part.name: part.n_bytes for part in footprint.peak.parts},
         peak_phase=footprint.peak.name,
         peak_bytes=footprint.peak_bytes,
+        needed_phase=footprint.tightest.name,
         needed_bytes=needed,
         free_bytes=free,
         fits=needed <= free,

@@ -69,14 +69,16 @@ def _lines(plan: Any) -> list[str]:
     """The plan for reading."""
     held = f"{counted(plan.batch, 'sequence')} of {plan.context} tokens"
     lines = [
-        f"{plan.verb} {plan.model}: weights {plan.weights}, keys and values {plan.kv}, {held}, {counted(plan.threads, 'thread')}",
+        f"{plan.verb} {plan.model}: {held}, {counted(plan.threads, 'thread')}",
+        f"weights {plan.weights}, keys and values {plan.kv}",
         "",
         f"peak memory, {plan.peak_phase}",
     ]
     lines += [f"  {name:<24}{format_bytes(size):>10}" for name, size in plan.memory.items() if size]
     lines.append(f"  {'in all':<24}{format_bytes(plan.peak_bytes):>10}")
+    must = "must be free" + ("" if plan.needed_phase == plan.peak_phase else f", {plan.needed_phase}")
     lines.append(
-        f"  {'must be free':<24}{format_bytes(plan.needed_bytes):>10}, {format_bytes(plan.free_bytes)} is free: "
+        f"  {must:<24}{format_bytes(plan.needed_bytes):>10}, {format_bytes(plan.free_bytes)} is free: "
         f"{'it fits' if plan.fits else 'it does not fit'}"
     )
     if plan.largest_context is not None:
@@ -96,13 +98,13 @@ def _speed(plan: Any) -> list[str]:
         "decoding": (plan.decode_tokens_per_s, plan.decode_bound),
     }
     lines = [
-        f"  {name:<24}{speed:>10,.1f} tokens/s, bound by {_BOUNDS[bound]}"
+        f"  {name:<24}{speed:>10,.{1 if speed < 100 else 0}f} tokens/s, bound by {_BOUNDS[bound]}"
         for name, (speed, bound) in rows.items()
         if speed is not None
     ]
     peaks = ", ".join(f"{format} {roofs.peak(format) / 1e9:.0f}" for format in ("float32", "bf16", "int8"))
-    lines.append(f"  {'roofs of this moment':<24}memory {roofs.read_bytes_per_s / 1e9:.1f} GB/s; GOP/s: {peaks}")
-    return lines
+    memory = f"  {'memory at this moment':<24}{roofs.read_bytes_per_s / 1e9:>10.1f} GB/s"
+    return [*lines, memory, f"  {'arithmetic':<24}      GOP/s: {peaks}"]
 
 
 _BOUNDS = {

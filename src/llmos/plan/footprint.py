@@ -60,6 +60,11 @@ class Footprint:
         return self.held_bytes + self.peak.n_bytes
 
     @property
+    def tightest(self) -> Phase:
+        """The phase that asks for the most free memory; it need not be the peak, which counts mapped files too."""
+        return max(self.phases, key=lambda phase: phase.needed)
+
+    @property
     def needed_bytes(self) -> int:
         """Memory that must be free."""
-        return max(phase.needed for phase in self.phases)
+        return self.tightest.needed
