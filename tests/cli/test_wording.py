@@ -13,6 +13,7 @@ from llmos.cli.wording import in_flags
         ("there is no file ./context=4096/model.llm", "there is no file ./context=4096/model.llm"),
         ("./threads=2 holds no weights", "./threads=2 holds no weights"),
         ("a smaller format (weights='int8') or", "a smaller format (--weights int8) or"),
+        ("weights='float16' or 'float32' keeps", "--weights float16 or float32 keeps"),
         ("top_k is 3; it must be", "--top-k is 3; it must be"),
         (
             "such as load_model('gpt2-xl') or load_model('tinyllama')",

@@ -157,6 +157,17 @@ def test_an_unknown_word_is_no_path_and_an_owner_with_a_name_is_of_the_hub():
         resolve("meta-llama/Llama-3.1-8B", offline=True)
 
 
+def test_a_misspelt_model_of_the_working_folder_is_suggested(tmp_path, monkeypatch):
+    (tmp_path / "my-story").mkdir()
+    (tmp_path / "my-story" / "config.json").write_text("{}")
+    (tmp_path / "my-stories").mkdir()  # no model
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"there is no model 'my-storie': did you mean my-story\?"):
+        resolve("my-storie")
+    with pytest.raises(UserError, match=r"did you mean gpt2"):
+        resolve("gtp2")
+
+
 def test_an_owner_whose_name_is_a_folder_here_begins_a_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models" / "mine").mkdir(parents=True)

@@ -33,7 +33,8 @@ class Row:
 def command(as_json: bool) -> None:
     """List the models that can be named: embedded, in the catalogue, and downloaded.
 
-    Any folder with a Hugging Face checkpoint, any .llm file and any Hub name like openai-community/gpt2 can be used too.
+    Any folder with a Hugging Face checkpoint, any .gguf or .llm file and any Hub name like openai-community/gpt2 can be used
+    too.
     """
     found = downloads()
     named = {entry.hub_id for entry in CATALOGUE.values()}

@@ -134,7 +134,7 @@ def _instead(name: str, tag: str | None, options: dict[str, str | None], error: 
     except errors.LocalEntryNotFoundError:
         raise ResourceError(
             f"{name} is not on this machine and the Hub cannot be reached ({reason}): connect to the network, or name a local "
-            "folder or `.llm` file"
+            "folder, .gguf or .llm file"
         ) from error
     return path, f"the Hub cannot be reached ({reason}): {name} is taken as it was downloaded before"
 

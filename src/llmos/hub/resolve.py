@@ -108,10 +108,22 @@ def _missing_path(name: str) -> str:
 
 
 def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name.lower(), CATALOGUE, n=3, cutoff=0.5)
+    here = difflib.get_close_matches(name, _models_here(), n=1)
+    near = here + difflib.get_close_matches(name.lower(), CATALOGUE, n=3 - len(here), cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known names: {', '.join(CATALOGUE)}."
     kinds = "a folder in the Hugging Face layout, a .gguf or .llm file, a llama2.c .bin file, or organisation/name[:TAG] on the Hub"
     return f"there is no model {name!r}: {hint} A model is also {kinds}"
+
+
+def _models_here() -> list[str]:
+    """Files and folders of the working folder that look like models."""
+    try:
+        entries = list(Path().iterdir())
+    except OSError:  # it may be one that cannot be read: no hint then
+        return []
+    return [
+        entry.name for entry in entries if entry.name.lower().endswith(_SUFFIXES) or (entry / "config.json").exists()
+    ]
 
 
 def _gguf_in(path: Path) -> Path | None:
