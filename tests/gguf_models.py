@@ -186,6 +186,33 @@ def _apart(name: str, values: np.ndarray, config: Any) -> np.ndarray:
     return of_heads.swapaxes(0, 1).reshape(values.shape)
 
 
+def _apart_by_group(name: str, values: np.ndarray, config: Any) -> np.ndarray:
+    """Falcon stores the queries of a group before its key and its value; the file all queries, then all keys, then all values."""
+    if "query_key_value" not in name:
+        return values
+    groups, heads = _falcon_groups(config), config.num_attention_heads
+    of_groups = values.reshape(groups, heads // groups + 2, config.head_dim, *values.shape[1:])
+    parts = np.split(of_groups, [heads // groups, heads // groups + 1], axis=1)
+    return np.concatenate([part.reshape(-1, *values.shape[1:]) for part in parts])
+
+
+def _falcon_groups(c: Any) -> int:
+    return c.num_kv_heads if c.new_decoder_architecture else 1
+
+
+def _falcon(c: Any) -> dict[str, Any]:
+    return {
+        "context_length": c.max_position_embeddings,
+        "tensor_data_layout": "jploski",
+        "embedding_length": c.hidden_size,
+        "feed_forward_length": c.ffn_hidden_size,
+        "block_count": c.num_hidden_layers,
+        "attention.head_count": c.num_attention_heads,
+        "attention.head_count_kv": _falcon_groups(c),
+        "attention.layer_norm_epsilon": c.layer_norm_epsilon,
+    }
+
+
 def _window(c: Any) -> dict[str, Any]:
     return _decoder_of_rms(c) | {"attention.sliding_window": c.sliding_window}
 
@@ -311,6 +338,13 @@ CASES |= {
     "granite, biases": _of(tiny.CASES["granite, biases"], _granite, _ARCH.GRANITE, **_PAIRED),
     "starcoder2": _of(tiny.CASES["starcoder2"], _starcoder2, _ARCH.STARCODER2),
     "stablelm": _of(tiny.CASES["stablelm"], _partial, _ARCH.STABLELM),
+    "falcon": _of(tiny.CASES["falcon"], _falcon, _ARCH.FALCON, stored=_apart_by_group),
+    "falcon, grouped": _of(
+        lambda: tiny.falcon(new_decoder_architecture=True, num_kv_heads=2),
+        _falcon,
+        _ARCH.FALCON,
+        stored=_apart_by_group,
+    ),
     "gpt_neox": _of(tiny.CASES["gpt_neox"], _partial, _ARCH.GPTNEOX, stored=_apart),
 }
 

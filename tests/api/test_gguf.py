@@ -98,7 +98,16 @@ REFUSED = {
     "an unknown tensor": (add("blk.0.brand_new.weight"), "unexpected blk.0.brand_new.weight"),
     "a missing tensor": (lambda m, t: t.pop("blk.1.ffn_up.weight"), "missing blk.1.ffn_up.weight"),
     "a vocabulary only": (lambda m, t: t.clear(), "no tensor token_embd.weight"),
-    "an adapter": (lambda m, t: m.update({"general.type": "adapter"}), "a part of kind 'adapter'"),
+    "an adapter": (
+        lambda m, t: m.update({"general.type": "adapter"}),
+        "a LoRA adapter .* folders with adapter_config.json",
+    ),
+    "a projector": (
+        lambda m, t: m.update({"general.type": "mmproj"}),
+        r"a projector of pictures \(mmproj\) and no model",
+    ),
+    "an importance matrix": (lambda m, t: m.update({"general.type": "imatrix"}), "an importance matrix"),
+    "another kind of file": (lambda m, t: m.update({"general.type": "dataset"}), "a part of kind 'dataset'"),
 }
 
 
@@ -111,9 +120,14 @@ def test_what_is_not_understood_is_refused_by_name(case, tmp_path):
 
 def test_an_unknown_architecture_is_refused_with_those_that_are_known(tmp_path):
     with pytest.raises(
-        UserError, match=r"architecture 'brand-new' are not read from GGUF; known: gemma, .*gpt2, .*llama"
+        UserError, match=r"architecture 'brand-new' are not read from GGUF; known: falcon, gemma, .*gpt2, .*llama"
     ):
         open_gguf(llama(tmp_path, arch="brand-new"))
+
+
+def test_an_older_projector_is_refused_as_one(tmp_path):
+    with pytest.raises(UserError, match="holds a projector of pictures"):
+        open_gguf(llama(tmp_path, arch="clip"))
 
 
 def test_what_changes_nothing_may_be_there(tmp_path):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmos.models.source import Source
+from llmos.models.spec import Spec
 
 __all__ = ["DECODER", "FUSED_QKV", "TENSORS", "Gguf"]
 
@@ -20,7 +21,8 @@ class Gguf:
 
     fields: field of config.json -> key behind `arch.`; constants: fields that are the same in every file; present: fields that
     say whether a tensor is in the file. expects: further keys, each with the value that it must have where it is there;
-    neutral: further keys that change nothing. tensors: sources that differ from `TENSORS`. neighbours: rope turns neighbouring
+    neutral: further keys that change nothing. tensors: sources that differ from `TENSORS`, or what gives them for a spec, where they
+    differ among the models of a family. neighbours: rope turns neighbouring
     rows of queries and keys together, where ours turns halves. share: the field for the part of a head that rope turns, None
     where it turns all; rope: whether there is any.
     """
@@ -32,7 +34,7 @@ class Gguf:
     present: Mapping[str, str] = field(default_factory=dict)
     expects: Mapping[str, Any] = field(default_factory=dict)
     neutral: frozenset[str] = frozenset()
-    tensors: Mapping[str, Source] = field(default_factory=dict)
+    tensors: Mapping[str, Source] | Callable[[Spec], Mapping[str, Source]] = field(default_factory=dict)
     neighbours: bool = False
     share: str | None = None
     rope: bool = True

@@ -24,6 +24,15 @@ _HEAD = "output.weight"
 # Keys that change nothing of what is computed: sizes that the tensors tell, notes of tools, what becomes of embeddings.
 _NEUTRAL = frozenset({"vocab_size", "tensor_data_layout", "pooling_type", "rope.scaling.finetuned"})
 
+# What files of other types hold, and what to do.
+_OTHER_FILES = {
+    "adapter": "a LoRA adapter (general.type 'adapter') and no model: LLMOS merges adapters of peft, folders with adapter_config.json, "
+    "named as the adapter of a model",
+    "mmproj": "a projector of pictures (mmproj) and no model: LLMOS reads text models; name the file of the model that it belongs to",
+    "imatrix": "an importance matrix (general.type 'imatrix'), which helps llama.cpp to quantise, and no model",
+    "vocab": "a vocabulary (general.type 'vocab') and no model",
+}
+
 # Keys of parts that most families do not have, with the value that means so.
 _EXPECTED = {
     "attention.causal": True,
@@ -66,10 +75,8 @@ def config_from_gguf(
 def gguf_sources(spec: Spec) -> dict[str, Source]:
     """Where each parameter of the spec lies in the GGUF files of its family."""
     gguf = FAMILIES[spec.family].GGUF
-    return {
-        name: _neighbours(gguf, spec, name, source)
-        for name, source in fill_sources(TENSORS | gguf.tensors, spec).items()
-    }
+    own = gguf.tensors(spec) if callable(gguf.tensors) else gguf.tensors
+    return {name: _neighbours(gguf, spec, name, source) for name, source in fill_sources(TENSORS | own, spec).items()}
 
 
 def gguf_unused() -> tuple[str, ...]:
@@ -89,10 +96,13 @@ def _neighbours(gguf: Gguf, spec: Spec, name: str, source: Source) -> Source:
 
 def _architecture(metadata: Mapping[str, Any], where: str) -> str:
     arch, kind = metadata.get("general.architecture"), metadata.get("general.type", "model")
+    if arch == "clip":  # how files of pictures' projectors were marked before they had a type
+        kind = "mmproj"
+    if kind != "model":
+        what = _OTHER_FILES.get(kind) if isinstance(kind, str) else None
+        raise UserError(f"{where}: holds {what or f'a part of kind {kind!r} (general.type), not a model by itself'}")
     if not isinstance(arch, str) or not arch:
         raise UserError(f"{where}: general.architecture is missing: the file does not say what model it holds")
-    if kind != "model":
-        raise UserError(f"{where}: holds a part of kind {kind!r} (general.type), not a model by itself")
     return arch
 
 

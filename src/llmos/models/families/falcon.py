@@ -4,6 +4,7 @@
 from llmos.core.errors import UserError
 from llmos.models.decoder_fields import ACTS
 from llmos.models.fields import Fields
+from llmos.models.gguf import FUSED_QKV, Gguf
 from llmos.models.rope_fields import rope_of
 from llmos.models.source import Source
 from llmos.models.spec import Attention, Layer, Mlp, Norm, Spec
@@ -44,6 +45,38 @@ def weights(spec: Spec) -> dict[str, Source]:
 
 
 _SEQUENTIAL = ("input_layernorm", "post_attention_layernorm")
+
+
+def _gguf_tensors(spec: Spec) -> dict[str, Source]:
+    """The norm that all have is that of the MLP, where attention has one of its own."""
+    layer = spec.layers[0]
+    if layer.shared_norm:
+        return dict(FUSED_QKV)
+    names = (("norm1", "attn_norm_2"), ("norm2", "attn_norm"))
+    return FUSED_QKV | {
+        f"layer.{{i}}.{ours}{bias}": Source(f"blk.{{i}}.{theirs}.{tensor}")
+        for ours, theirs in names
+        for bias, tensor in (("", "weight"), (".bias", "bias"))
+    }
+
+
+# llama.cpp knows parallel branches only. The newer architecture says how many keys and values there are, and so stands for both.
+GGUF = Gguf(
+    arch="falcon",
+    fields={
+        "hidden_size": "embedding_length",
+        "ffn_hidden_size": "feed_forward_length",
+        "num_hidden_layers": "block_count",
+        "num_attention_heads": "attention.head_count",
+        "num_kv_heads": "attention.head_count_kv",
+        "max_position_embeddings": "context_length",
+        "layer_norm_epsilon": "attention.layer_norm_epsilon",
+    },
+    constants={"new_decoder_architecture": True, "parallel_attn": True, "activation": "gelu"},
+    present={"num_ln_in_parallel_attn": "blk.0.attn_norm_2.weight"},
+    tensors=_gguf_tensors,
+    finish=lambda config: {"num_ln_in_parallel_attn": 1 + config["num_ln_in_parallel_attn"]},
+)
 
 
 def spec(c: Fields) -> Spec:
