@@ -10,7 +10,7 @@ from llmos.core.errors import LlmosError, UserError
 from llmos.hub import Resolved, existing, is_path, resolve
 from llmos.models import FAMILIES, Spec, shapes, sources, spec_from_config
 from llmos.text import tokenizer_files
-from llmos.weights import Checkpoint, Parameters, holds_weights
+from llmos.weights import Checkpoint, Parameters, Stacks, holds_weights
 from llmos.weights.peft import (
     AdaptedParameters,
     Adapter,
@@ -25,7 +25,17 @@ from llmos.weights.quantization import QuantizedCheckpoint
 Adapters = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None
 Report = Callable[[str, int, int], None] | None
 
-__all__ = ["Adapted", "Adapters", "NamedAdapter", "adapt", "adapter_list", "base_of", "named_adapters", "text_folder"]
+__all__ = [
+    "Adapted",
+    "Adapters",
+    "NamedAdapter",
+    "adapt",
+    "adapt_stored",
+    "adapter_list",
+    "base_of",
+    "named_adapters",
+    "text_folder",
+]
 
 
 @dataclass(frozen=True)
@@ -120,6 +130,34 @@ def adapt(config: dict[str, Any], spec: Spec, checkpoint: Checkpoint, adapters: 
         return Adapted(config=config, spec=spec, parameters=base)
     merged = AdaptedParameters(base, [each.adapter for each in adapters], places, prefixes)
     return Adapted(config=config, spec=spec, parameters=merged)
+
+
+def adapt_stored(spec: Spec, base: Parameters, adapters: Sequence[NamedAdapter]) -> Parameters | AdaptedParameters:
+    """Parameters of a file with names and layout of its own, as GGUF, with adapters merged in.
+
+    Raises UserError for adapters of another model, and for those that replace tensors of the base.
+    """
+    if not adapters:
+        return base
+    for each in adapters:
+        if each.adapter.replaced:
+            raise UserError(
+                f"{each.name} replaces whole tensors ({min(each.adapter.replaced)}, ...), which is done in models in the Hugging Face "
+                f"layout only: give the base model as such, not {base.checkpoint.path}"
+            )
+        if spec.tied and unties(each.adapter, *_tables(spec), FAMILIES[spec.family].PREFIXES):
+            raise UserError(
+                f"{each.name} changes embedding or head, which are one table in {base.checkpoint.path}: give the base model in the Hugging "
+                "Face layout"
+            )
+    places, prefixes = sources(spec), FAMILIES[spec.family].PREFIXES
+    return AdaptedParameters(base, [e.adapter for e in adapters], places, prefixes, Stacks(places, shapes(spec)))
+
+
+def _tables(spec: Spec) -> tuple[str, str]:
+    """Names of embedding and head in the family's checkpoints; of a head that has none there, that of most."""
+    places = sources(spec)
+    return places["embed"].name, places["head"].name if "head" in places else "lm_head.weight"
 
 
 def text_folder(base: Path, adapters: Sequence[NamedAdapter]) -> Path:

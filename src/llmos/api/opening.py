@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from llmos.api.adapters import NamedAdapter, adapt, base_of, named_adapters, text_folder
+from llmos.api.adapters import NamedAdapter, adapt, adapt_stored, base_of, named_adapters, text_folder
 from llmos.api.embedding_settings import EmbeddingSettings, embedding_files, read_embedding_settings
 from llmos.api.gguf import open_gguf
 from llmos.api.limits import check_generation, check_numbers
@@ -112,12 +112,9 @@ def _open_llama2c(resolved: Resolved, adapters: Sequence[NamedAdapter]) -> Sourc
 
 
 def _open_gguf(resolved: Resolved, adapters: Sequence[NamedAdapter]) -> Source:
-    if adapters:
-        raise UserError(
-            f"{resolved.path}: adapters are merged into models in the Hugging Face layout, not into GGUF files"
-        )
     opened = open_gguf(resolved.path)
-    precision = opened.parameters.precision
+    parameters = adapt_stored(opened.spec, opened.parameters, adapters)
+    precision = parameters.precision
     return Source(
         resolved=resolved,
         files=opened.files,
@@ -128,7 +125,8 @@ def _open_gguf(resolved: Resolved, adapters: Sequence[NamedAdapter]) -> Source:
         tables=precision.tables,
         notices=precision.notices,
         generation=opened.generation,
-        parameters=opened.parameters,
+        parameters=parameters,
+        adapters=tuple(adapters),
         stored=opened.stored,
     )
 

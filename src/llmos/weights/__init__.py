@@ -8,6 +8,7 @@ from llmos.weights.parameters import Parameters
 from llmos.weights.quantize import quantize
 from llmos.weights.quantized import Groups, QuantizedTensor, widened
 from llmos.weights.safetensors import SafetensorsFile
+from llmos.weights.stacks import Stacks
 from llmos.weights.tensor import Tensor, bf16_to_float32, float32_to_bf16
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "QuantizedTensor",
     "Rows",
     "SafetensorsFile",
+    "Stacks",
     "Tensor",
     "bf16_to_float32",
     "float32_to_bf16",

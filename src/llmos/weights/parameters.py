@@ -12,6 +12,7 @@ from llmos.weights.precision import precision_of
 from llmos.weights.quantized import QuantizedTensor
 from llmos.weights.rope_rows import half_apart
 from llmos.weights.selection import select_rows
+from llmos.weights.stacks import Stacks
 from llmos.weights.tensor import Tensor
 
 __all__ = ["Parameters"]
@@ -64,6 +65,7 @@ class Parameters(Mapping[str, Tensor | QuantizedTensor]):
         tied: bool = False,
     ):
         self.checkpoint, self._sources, self._shapes = checkpoint, sources, shapes
+        self.stacks = Stacks(sources, shapes)
         names = set(checkpoint.names())
         self._prefix = max(prefixes, key=lambda prefix: sum(prefix + s.name in names for s in sources.values()))
         self._check(names, unused, frozenset(spare), tied)
@@ -78,10 +80,10 @@ class Parameters(Mapping[str, Tensor | QuantizedTensor]):
         source = self._sources[name]
         stored = [self.checkpoint.tensor(tensor) for tensor in self._tensor_names(name)]
         if isinstance(stored[0], QuantizedTensor):
-            return select_rows(stored[0], self.part(name, np.arange(stored[0].shape[0])))
+            return select_rows(stored[0], self.stacks.part(name, np.arange(stored[0].shape[0])))
         plain = [tensor.data for tensor in stored if isinstance(tensor, Tensor)]
         dtype, data = stored[0].dtype, plain[0] if len(plain) == 1 else np.stack(plain)
-        data = self.part(name, data.T if source.transpose else data)
+        data = self.stacks.part(name, data.T if source.transpose else data)
         if source.plus:
             dtype, data = "float32", Tensor(dtype, data).float32() + np.float32(source.plus)
         return Tensor(dtype, data, stored[0].where)
@@ -95,22 +97,6 @@ class Parameters(Mapping[str, Tensor | QuantizedTensor]):
     def shape(self, name: str) -> tuple[int, ...]:
         return self._shapes[name]
 
-    def whole(self, name: str) -> tuple[int, int]:
-        """Rows and columns of the (turned) tensor that holds a matrix, alone or among others."""
-        shape = self._expected(name)
-        rows, columns = shape[::-1] if self._sources[name].transpose else shape
-        return rows, columns
-
-    def part(self, name: str, data: np.ndarray) -> np.ndarray:
-        """Of something that has a row for each row of a parameter's (turned) tensor: the rows that are the parameter's."""
-        source, rows = self._sources[name], self._shapes[name][0]
-        if not source.among:
-            return data[source.skip :]
-        groups = source.groups
-        start = sum(self._shapes[other][0] for other in self._before(name)) // groups
-        of_groups = data.reshape(groups, -1, *data.shape[1:])[:, start : start + rows // groups]
-        return of_groups[0] if groups == 1 else of_groups.reshape(rows, *data.shape[1:])
-
     def _tensor_name(self, source: _Source) -> str:
         plain = source.name in ("lm_head.weight",)
         return source.name if plain else self._prefix + source.name
@@ -122,27 +108,6 @@ class Parameters(Mapping[str, Tensor | QuantizedTensor]):
             return [tensor]
         return [tensor.replace("{r}", str(row)) for row in range(self._shapes[name][0])]
 
-    def _before(self, name: str) -> list[str]:
-        """The parameters that stand before this one in their tensor."""
-        stack = self._stack(name)
-        return stack[: stack.index(name)]
-
-    def _stack(self, name: str) -> list[str]:
-        """The parameters that share a tensor, in order: all of them matrices or all biases."""
-        suffix = ".bias" if name.endswith(".bias") else ""
-        base = name.removesuffix(suffix).rpartition(".")[0]
-        return [f"{base}.{part}{suffix}" for part in self._sources[name].among]
-
-    def _expected(self, name: str) -> tuple[int, ...]:
-        """Shape of the tensor, or of each of its tensors, as stored."""
-        source, (rows, *columns) = self._sources[name], self._shapes[name]
-        if "{r}" in source.name:
-            return tuple(columns)
-        if source.among:
-            rows = sum(self._shapes[part][0] for part in self._stack(name))
-        shape = (rows + source.skip, *columns)
-        return shape[::-1] if source.transpose else shape
-
     def _check(self, names: set[str], unused: tuple[str, ...], spare: frozenset[str], tied: bool) -> None:
         problems, used = [], set()
         for name in self._shapes:
@@ -153,7 +118,7 @@ class Parameters(Mapping[str, Tensor | QuantizedTensor]):
                     continue
                 stored = self.checkpoint.tensor(tensor)
                 turned = isinstance(stored, QuantizedTensor)
-                shape, wanted = stored.shape, self.whole(name) if turned else self._expected(name)
+                shape, wanted = stored.shape, self.stacks.whole(name) if turned else self.stacks.expected(name)
                 if shape != wanted:
                     problems.append(f"{tensor} has shape {list(shape)}, the config asks for {list(wanted)}")
         left = sorted(names - used - spare)

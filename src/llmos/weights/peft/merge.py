@@ -15,6 +15,7 @@ from llmos.weights.parameters import Parameters
 from llmos.weights.peft.adapter import Adapter, Delta
 from llmos.weights.precision import Precision
 from llmos.weights.quantized import QuantizedTensor
+from llmos.weights.stacks import Stacks
 from llmos.weights.tensor import Tensor
 
 __all__ = ["AdaptedParameters", "Overlay", "bare_name", "unties"]
@@ -98,7 +99,8 @@ class Overlay:
 class AdaptedParameters(Mapping[str, Tensor | QuantizedTensor]):
     """The parameters of a base model with the deltas of adapters added. precision: that of the base, float16 where it is quantised.
 
-    sources: where each parameter lies; prefixes: what may stand before all names. Raises UserError for adapters of another
+    sources: where each parameter lies in checkpoints of the Hugging Face layout, which adapters are named by; prefixes: what may
+    stand before all names; stacks: of these sources, where the base is stored in another layout. Raises UserError for adapters of another
     model, FormatError for those that lack weights.
     """
 
@@ -108,7 +110,9 @@ class AdaptedParameters(Mapping[str, Tensor | QuantizedTensor]):
         adapters: Sequence[Adapter],
         sources: Mapping[str, _Source],
         prefixes: Sequence[str],
+        stacks: Stacks | None = None,
     ):
+        self._stacks = stacks or base.stacks
         self.precision, self.checkpoint = _precision(base), base.checkpoint
         self._base = base
         matrices = {name: bare_name(sources[name].name, prefixes) for name in base if len(base.shape(name)) == 2}
@@ -150,15 +154,15 @@ class AdaptedParameters(Mapping[str, Tensor | QuantizedTensor]):
 
     def _part(self, adapter: Adapter, name: str, module: str, delta: Delta) -> Delta:
         """What of a module's delta belongs to a parameter, which may be some of the module's rows."""
-        rows, columns = self._base.whole(name)
+        rows, columns = self._stacks.whole(name)
         if (delta.left.shape[0], delta.right.shape[1]) != (rows, columns):
             raise FormatError(
                 adapter.path,
                 f"module {module!r} changes a matrix of {delta.left.shape[0]} x {delta.right.shape[1]}; in the base model it has "
                 f"{rows} x {columns}: another base model, or another vocabulary",
             )
-        left = Tensor(delta.left.dtype, self._base.part(name, delta.left.data), delta.left.where)
-        magnitude = None if delta.magnitude is None else self._base.part(name, delta.magnitude)
+        left = Tensor(delta.left.dtype, self._stacks.part(name, delta.left.data), delta.left.where)
+        magnitude = None if delta.magnitude is None else self._stacks.part(name, delta.magnitude)
         return Delta(left=left, right=delta.right, scale=delta.scale, magnitude=magnitude)
 
 
