@@ -14,7 +14,7 @@ from llmos.core.errors import FormatError, LlmosError, UserError
 from llmos.core.files import read_file
 from llmos.hub import resolve
 from llmos.models import spec_from_config
-from llmos.text import PromptFormat
+from llmos.text import PromptFormat, render_chat
 from llmos.text.template import compiled
 from llmos.weights import GgufFile, Llama2cFile, open_checkpoint
 from llmos.weights.safetensors import SafetensorsFile
@@ -60,6 +60,15 @@ def test_an_error_that_quotes_half_of_a_surrogate_pair_can_be_written():
 def test_a_template_that_is_no_python_is_refused(source):
     with pytest.raises(UserError, match="chat template cannot be used"):
         compiled(source)
+
+
+@pytest.mark.parametrize(
+    "source", ["{{ (2e308 * 10)|escape }}", "{{ 'abc'|truncate(-5) }}", "{{ 'x'.encode('idna')|truncate(-5) }}"]
+)
+def test_a_template_whose_filters_fail_is_refused(source):
+    format = PromptFormat(tokenizer="", chat_template=source)
+    with pytest.raises(UserError, match="chat template"):
+        render_chat(format, [{"role": "user", "content": "x"}])
 
 
 def test_a_base_model_with_an_endless_name_is_refused(tmp_path):

@@ -27,7 +27,10 @@ from llmos.text.template_limits import budget, predicted, rendering, size_of_pro
 __all__ = ["ChatTemplate", "compiled"]
 
 # What the expressions of a template may come to, which are a program in small.
-_MISHAPS = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
+_MISHAPS = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NameError, RuntimeError),
+    *(TypeError, ValueError),
+)
 _LONGEST = 1_000_000  # characters of a template
 _PER_CALL = 5  # steps: calling a macro takes as long as several filters
 
