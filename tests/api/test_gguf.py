@@ -182,19 +182,62 @@ def test_what_stays_float32_has_no_say_in_the_format(tmp_path, kind, format):
     assert open_gguf(path).parameters.precision.dtype == format  # its positions are F32
 
 
-def test_layers_of_two_kinds_share_a_format_where_one_holds_both(tmp_path):
+def test_matrices_of_two_kinds_keep_a_format_each(tmp_path):
     case = models.WIDE["llama"]
-    for other, format in (("Q4_0", "int4"), ("Q4_1", "uint4"), ("Q4_K", "uint4"), ("Q8_0", "int8"), ("Q6_K", "int8")):
+    for other, format in (
+        ("Q4_0", None),
+        ("Q4_1", "uint4"),
+        ("Q4_K", "uint4"),
+        ("Q8_0", "int8"),
+        ("Q6_K", "int8"),
+        ("F16", "float16"),
+    ):
         path = models.write_model(tmp_path / "x.gguf", case, case.model(), "Q4_0", {"blk.0.ffn_down.weight": other})
         precision = open_gguf(path).parameters.precision
-        assert precision.dtype == format and bool(precision.notices) == (other == "Q6_K")
+        assert (precision.dtype, dict(precision.matrices)) == ("int4", {"layer.0.down": format} if format else {})
+        assert bool(precision.notices) == (other == "Q6_K")
+
+
+def test_matrices_that_are_computed_as_one_share_a_format(tmp_path):
+    case = models.WIDE["llama"]
+    path = models.write_model(tmp_path / "x.gguf", case, case.model(), "Q4_0", {"blk.0.attn_v.weight": "Q8_0"})
+    precision = open_gguf(path).parameters.precision
+    assert precision.dtype == "int4" and dict(precision.matrices) == {f"layer.0.{name}": "int8" for name in "qkv"}
+    assert "stored as q4_0 are rounded" not in "".join(precision.notices)  # its codes are those of int8, too
+
+
+@pytest.mark.toolchain
+def test_a_mixture_of_types_is_compiled_as_one_and_into_one_file(tmp_path):
+    """As llama.cpp's Q4_K_M has it: half of the layers keep values and down in more bits."""
+    import llm
+
+    case = models.WIDE["llama"]
+    model = case.model()
+    more = {"blk.0.attn_v.weight": "Q6_K", "blk.0.ffn_down.weight": "Q6_K", "output.weight": "Q6_K"}
+    path = models.write_model(tmp_path / "x.gguf", case, model, "Q4_K", more)
+    ids = np.random.default_rng(1).integers(0, model.config.vocab_size, 17).tolist()
+    expected = logits(model.double(), ids)
+    shifted = expected - expected.max(-1, keepdims=True)
+    wanted = (shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))[np.arange(16), ids[1:]]
+    with pytest.warns(UserWarning, match="rounded a second time"):
+        loaded = llm.load_model(path)
+    with loaded:
+        formats = loaded.info()["formats"]
+        assert (formats["weights"], formats["tables"], formats["matrices"]) == ("uint4", "int8", "4 int8")
+        scores = loaded.score(ids)
+    assert np.abs(np.array(scores[1:]) - wanted).max() <= 5e-2 * np.abs(expected).max()
+    with pytest.warns(UserWarning, match="rounded a second time"):
+        llm.compile(path, tmp_path / "x.llm")
+    with llm.load_model(tmp_path / "x.llm") as bundle:
+        assert bundle.info()["formats"]["matrices"] == "4 int8"
+        assert bundle.score(ids) == scores
 
 
 def test_a_second_rounding_is_told_with_the_kinds_that_it_befalls(tmp_path):
     case = models.WIDE["llama"]
     for others, tables, told in (
         ({"output.weight": "Q6_K"}, "int8", "stored as q6_k are rounded a second time, to int8"),
-        ({"blk.0.ffn_down.weight": "Q6_K"}, "int8", "stored as q6_k"),
+        ({"blk.0.ffn_down.weight": "Q6_K"}, "int4", "stored as q6_k"),
         ({"output.weight": "Q8_0", "token_embd.weight": "Q8_0"}, "int8", None),
         ({"output.weight": "F16", "token_embd.weight": "F16"}, "float16", None),
     ):

@@ -302,6 +302,19 @@ def test_what_chooses_experts_is_float32_in_any_format(weights):
     assert sections["layer.1.experts.down"].format == sections["layer.1.o"].format == weights
 
 
+def test_layers_with_matrices_in_other_formats_are_other_kinds():
+    config = LLAMA | {"num_hidden_layers": 4}
+    matrices = tuple((f"layer.{i}.down", "int8") for i in (0, 2)) + tuple((f"layer.3.{n}", "float32") for n in "qkv")
+    graph = build_graph(spec_from_config(config), Options(weights="uint4", matrices=matrices))
+    assert graph.layers == (0, 1, 0, 2)
+    formats = {section.name: section.format for section in layout(graph)}
+    assert [formats[f"layer.{i}.down"] for i in range(4)] == ["int8", "uint4", "int8", "uint4"]
+    assert [formats[f"layer.{i}.qkv"] for i in range(4)] == ["uint4", "uint4", "uint4", "float32"]
+    assert {formats[f"layer.{i}.gate_up"] for i in range(4)} == {"uint4"}
+    with pytest.raises(UserError, match=r"int3.*layer.0.down"):
+        Options(matrices=(("layer.0.down", "int3"),))
+
+
 def test_each_pass_is_dumped(tmp_path):
     build_graph(spec_from_config(LLAMA), Options(), dump=tmp_path)
     names = sorted(path.name for path in tmp_path.iterdir())

@@ -1,5 +1,6 @@
 """Facts of a model for people and for `llmos info --json`."""
 
+from collections import Counter
 from typing import Any
 
 from llmos.api.options import formats_of
@@ -29,7 +30,7 @@ def facts_of(
         "vocab": spec.vocab,
         "context": context,
         "trained_context": spec.context,
-        "formats": formats_of(options) | {"checkpoint": source.stored or source.precision},
+        "formats": formats_of(options) | _single(options) | {"checkpoint": source.stored or source.precision},
         "weights_bytes": program.weights_bytes,
         "target": target,
         "prompt_format": source.prompt_format.hash if source.prompt_format else None,
@@ -38,6 +39,12 @@ def facts_of(
         "graph": graph_hash(graph),
         "bundle": source.bundle.manifest.get("payload") if source.bundle else None,
     }
+
+
+def _single(options: Options) -> dict[str, str]:
+    """How many matrices have a format of their own, by format; nothing where none has."""
+    counts = Counter(format for _, format in options.matrices)
+    return {"matrices": ", ".join(f"{n} {format}" for format, n in sorted(counts.items()))} if counts else {}
 
 
 def _adapter_names(source: Source) -> list[str]:

@@ -1,5 +1,6 @@
 """The number formats of a model: those asked for, else those that keep what its files hold."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from llmos.api.source import Source
@@ -31,16 +32,21 @@ def choose_options(source: Source, weights: str | None, kv: str | None) -> Optio
                 )
         return named_options(**stored)
     tables = _KEEPS[source.tables] if source.tables and weights is None else None
+    matrices = {name: _KEEPS[kept] for name, kept in source.matrices.items()} if weights is None else {}
     weights = weights or _KEEPS[source.precision]
-    return named_options(weights, kv or (weights if weights in ("float32", "float16") else "bf16"), tables)
+    return named_options(weights, kv or (weights if weights in ("float32", "float16") else "bf16"), tables, matrices)
 
 
-def formats_of(options: Options) -> dict[str, str]:
-    """The number formats by what they are of; that of tables only where it is one of their own."""
+def formats_of(options: Options) -> dict[str, Any]:
+    """The number formats by what they are of; of tables and of single matrices only where those have their own."""
     tables = {} if options.tables in (None, options.weights) else {"tables": str(options.tables)}
-    return {"weights": options.weights, "kv": options.kv, **tables}
+    matrices = {"matrices": dict(options.matrices)} if options.matrices else {}
+    return {"weights": options.weights, "kv": options.kv, **tables, **matrices}
 
 
-def named_options(weights: str, kv: str, tables: str | None = None) -> Options:
+def named_options(
+    weights: str, kv: str, tables: str | None = None, matrices: Mapping[str, str] | None = None
+) -> Options:
     """The options of formats by their names. Raises UserError for names that are none."""
-    return Options(weights=cast(Any, weights), kv=cast(Any, kv), tables=cast(Any, tables))
+    own = tuple(sorted((matrices or {}).items()))
+    return Options(weights=cast(Any, weights), kv=cast(Any, kv), tables=cast(Any, tables), matrices=own)

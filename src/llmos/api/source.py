@@ -1,6 +1,6 @@
 """An opened model: what it is, what a user should know of it, and how its weights get into a graph's layout."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ class Source:
 
     files: those that were read for it; tokenizer_unapplied: what its tokenizer settings ask for and is not done; adapters: what
     is merged into it, in order; tables: the precision of embedding and head where they are not
-    quantised and the layers are; notices: what a user should know who leaves the weight format to us; stored: how its tensors
+    quantised and the layers are; matrices: that of matrices of the layers that have another; notices: what a user should know who leaves the weight format to us; stored: how its tensors
     are stored, where that is more than its precision; embedding: what it says of how it is to embed texts.
     """
 
@@ -38,6 +38,7 @@ class Source:
     prompt_format: PromptFormat | None
     precision: str
     tables: str | None = None
+    matrices: Mapping[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     generation: dict[str, Any] = field(default_factory=dict)
     embedding: EmbeddingSettings | None = None

@@ -52,17 +52,21 @@ def _is_digest(value: object) -> bool:
 
 
 def _are_formats(value: object) -> bool:
+    if not isinstance(value, dict):
+        return False
+    matrices = value.get("matrices", {})
+    single = {name: format for name, format in value.items() if name != "matrices"}
     return (
-        isinstance(value, dict)
-        and value.keys() - {"tables"} == {"weights", "kv"}
-        and all(isinstance(v, str) for v in value.values())
+        single.keys() - {"tables"} == {"weights", "kv"}
+        and isinstance(matrices, dict)
+        and all(isinstance(format, str) for format in (*single.values(), *matrices.values()))
     )
 
 
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "payload": (_is_digest, "64 hexadecimal digits"),
     "graph": (_is_digest, "64 hexadecimal digits"),
-    "formats": (_are_formats, "an object of the texts weights and kv, and perhaps tables"),
+    "formats": (_are_formats, "an object of the texts weights and kv, and perhaps tables and an object matrices"),
     "sha256": (lambda value: isinstance(value, dict) and all(map(_is_digest, value.values())), "an object of hashes"),
     "weights_bytes": (lambda value: type(value) is int and value >= 0, "a number of bytes"),
     "chunk_bytes": (

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from llmos.compiler.formats import FORMATS, KV_FORMATS
 from llmos.compiler.graph import Graph, check, text
+from llmos.compiler.kinds import part_kinds
 from llmos.compiler.passes import PIPELINE
 from llmos.compiler.trace import trace
 from llmos.core.errors import UserError
@@ -18,11 +19,15 @@ __all__ = ["Options", "build_graph"]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """weights: format of the matrices; kv: of stored keys and values; tables: of embedding, positions and head, None: `weights`."""
+    """weights: format of the matrices; kv: of stored keys and values; tables: of embedding, positions and head, None: `weights`.
+
+    matrices: (name, format) of matrices of layers that have another; those that are fused must have one format.
+    """
 
     weights: Literal["float32", "float16", "bf16", "int8", "int4", "uint4"] = "float32"
     kv: Literal["float32", "float16", "bf16", "int8"] = "float32"
     tables: Literal["float32", "float16", "bf16", "int8", "int4", "uint4"] | None = None
+    matrices: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self):
         for name, known in (("weights", FORMATS), ("kv", KV_FORMATS), ("tables", (None, *FORMATS))):
@@ -30,11 +35,14 @@ class Options:
                 raise UserError(
                     f"{name} format {getattr(self, name)!r} is not known; allowed: {', '.join(filter(None, known))}"
                 )
+        for name, format in self.matrices:
+            if format not in FORMATS:
+                raise UserError(f"format {format!r} of {name} is not known; allowed: {', '.join(FORMATS)}")
 
 
 def build_graph(spec: Spec, options: Options, *, dump: Path | None = None) -> Graph:
     """The planned graph of a spec. dump: folder that receives the graph as text after the trace and after each pass."""
-    graph = trace(spec)
+    graph = part_kinds(trace(spec), dict(options.matrices))
     facts: dict[str, Any] = {"weights": options.weights, "kv": options.kv, "ropes": len(spec.ropes)}
     if options.tables not in (None, options.weights):
         facts["tables"] = options.tables

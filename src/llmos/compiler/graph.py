@@ -60,11 +60,15 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Nodes in execution order. shapes: every parameter that they read. fused: parameter made of others -> those, stacked."""
+    """Nodes in execution order. shapes: every parameter that they read. fused: parameter made of others -> those, stacked.
+
+    formats: of the model's parameters that have another than most matrices.
+    """
 
     nodes: tuple[Node, ...]
     shapes: Mapping[str, tuple[int, ...]]
     fused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    formats: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def result(self) -> Node:

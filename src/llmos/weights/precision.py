@@ -3,8 +3,10 @@
 What graphs keep in float32 in any format has no say: files hold it in float32 beside matrices of fewer bits.
 """
 
+import math
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llmos.core.errors import FormatError
 from llmos.weights.quantized import QuantizedTensor
@@ -23,12 +25,13 @@ Stored = Tensor | QuantizedTensor
 class Precision:
     """dtype: float32, bfloat16 or float16 for plain matrices, else the format of quantised ones: int8, int4, uint4 or float16.
 
-    tables: of embedding, positions and head, where it is another than that of the layers. notices: what a user should know
-    of the choice.
+    tables: of embedding, positions and head, where it is another than that of the layers. matrices: of those of the layers that
+    have another than most, by name. notices: what a user should know of the choice.
     """
 
     dtype: str
     tables: str | None = None
+    matrices: Mapping[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
 
 
@@ -42,14 +45,54 @@ def precision_of(tensors: Mapping[str, Stored], where: object) -> Precision:
     if not _quantized(matrices.values()):
         return Precision(dtype=_widest(matrices.values()))
     layers = {name: tensor for name, tensor in matrices.items() if "layer." in name}
-    format = _format(layers.values())
-    if format is None:
+    formats = _of_each(layers)
+    if formats is None:
         return Precision(dtype="float16", notices=(_decoded(layers),))
+    format = _most(formats, layers)
     tables = [tensor for name, tensor in matrices.items() if name not in layers]
     of_tables = _of_tables(tables, format)
-    rounded = _rounded(layers.values(), format) | _rounded(tables, of_tables)
-    notices = (_rounding(sorted(rounded)),) if rounded else ()
-    return Precision(dtype=format, tables=None if of_tables == format else of_tables, notices=notices)
+    rounded = _rounded(tables, of_tables).union(*(_rounded([layers[name]], own) for name, own in formats.items()))
+    return Precision(
+        dtype=format,
+        tables=None if of_tables == format else of_tables,
+        matrices={name: own for name, own in formats.items() if own != format},
+        notices=(_rounding(sorted(rounded)),) if rounded else (),
+    )
+
+
+def _of_each(layers: Mapping[str, Stored]) -> dict[str, str] | None:
+    """The format of each matrix; None where one cannot have any that is near to how it is stored.
+
+    Those that are computed as one share one. Other files than GGUF, whose kinds are made to be mixed, have one for all.
+    """
+    mixed = all(tensor.fits for tensor in _quantized(layers.values()))
+    stacks: dict[str, dict[str, Stored]] = {}
+    for name, tensor in layers.items():
+        stacks.setdefault(_stack(name) if mixed else "", {})[name] = tensor
+    out: dict[str, str] = {}
+    for stack in stacks.values():
+        format = _format(stack.values())
+        if format is None:
+            return None
+        out |= dict.fromkeys(stack, format)
+    return out
+
+
+_STACKS = {"q": "qkv", "k": "qkv", "v": "qkv", "gate": "gate_up", "up": "gate_up"}  # as the compiler's passes fuse them
+
+
+def _stack(name: str) -> str:
+    """What a matrix is computed together with: queries with keys and values, gate with up, an expert's with all other experts'."""
+    before, _, last = name.rpartition(".")
+    return f"{re.sub(r'expert.[0-9]+', 'experts', before)}.{_STACKS.get(last, last)}"
+
+
+def _most(formats: Mapping[str, str], layers: Mapping[str, Stored]) -> str:
+    """The format that most values have."""
+    values: dict[str, int] = {}
+    for name, format in formats.items():
+        values[format] = values.get(format, 0) + math.prod(layers[name].shape)
+    return max(values, key=lambda name: (values[name], name))
 
 
 def _has_a_say(name: str) -> bool:

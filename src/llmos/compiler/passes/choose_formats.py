@@ -26,21 +26,28 @@ def choose_formats(graph: Graph) -> Graph:
 
 def _format(block: Block, weights: str) -> Block:
     nodes: list[Node] = []
-    quantized: dict[str, str] = {}
+    quantized: dict[tuple[str, str], str] = {}
     routers = {node.inputs[1] for node in block.nodes if node.op == "experts"}
     for node in block.nodes:
-        format = "float32" if node.out in routers else weights
+        format = "float32" if node.out in routers else _format_of(block, node, weights)
         if node.op in ("linear", "add_linear", "experts"):
             value, dtype = node.inputs[0], ACTIVATIONS[format]
-            if dtype != "float32" and value not in quantized:
-                quantized[value] = f"{value}.q"
+            if dtype != "float32" and (value, dtype) not in quantized:
+                quantized[value, dtype] = name = f"{value}.{dtype}"
                 width = block.shapes[node.params[0]][-1]
-                nodes.append(
-                    Node(op="quantize", out=quantized[value], inputs=(value,), rows=node.rows, width=width, dtype=dtype)
-                )
-            source = value if dtype == "float32" else quantized[value]
+                nodes.append(Node(op="quantize", out=name, inputs=(value,), rows=node.rows, width=width, dtype=dtype))
+            source = value if dtype == "float32" else quantized[value, dtype]
             node = replace(node, inputs=(source, *node.inputs[1:]), attrs={**node.attrs, "format": format})
         elif node.op == "embed":
             node = replace(node, attrs={**node.attrs, "format": format})
         nodes.append(node)
     return rebuild(block, nodes)
+
+
+def _format_of(block: Block, node: Node, weights: str) -> str:
+    """The format of the matrices that a node reads, all of which have the same."""
+    matrices = node.params if node.op == "experts" else node.params[:1]
+    parts = [part for name in matrices for part in block.fused.get(name, (name,))]
+    formats = {block.formats.get(part, weights) for part in parts}
+    assert len(formats) <= 1, f"{node.op} of {', '.join(parts)} has matrices of several formats"
+    return formats.pop() if formats else weights

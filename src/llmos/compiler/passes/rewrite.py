@@ -46,6 +46,7 @@ def rebuild(
         nodes=tuple(out),
         shapes={name: all_shapes[name] for name in used},
         fused={name: all_fused[name] for name in used if name in all_fused},
+        formats=block.formats,
     )
 
 
