@@ -50,7 +50,7 @@ def decoder(name: str) -> Case:
 def encoder(name: str) -> Case:
     model = tiny_encoders.CASES[name]()
     spec, found = _saved(model)
-    ids = _ids(spec.vocab, _LENGTH)
+    ids = [2 + id for id in _ids(spec.vocab - 2, _LENGTH)]  # transformers gives padding, 0 or 1, another position
     return Case(
         name=name,
         expected=tiny_encoders.hidden(model.double(), ids),
