@@ -313,6 +313,8 @@ def test_layers_with_matrices_in_other_formats_are_other_kinds():
     assert {formats[f"layer.{i}.gate_up"] for i in range(4)} == {"uint4"}
     with pytest.raises(UserError, match=r"int3.*layer.0.down"):
         Options(matrices=(("layer.0.down", "int3"),))
+    with pytest.raises(UserError, match="q, k, v are computed as one"):
+        build_graph(spec_from_config(config), Options(weights="uint4", matrices=(("layer.0.q", "int8"),)))
 
 
 def test_each_pass_is_dumped(tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import replace
 from llmos.compiler.formats import ACTIVATIONS
 from llmos.compiler.graph import Block, Graph, Node
 from llmos.compiler.passes.rewrite import rebuild
+from llmos.core.errors import UserError
 
 __all__ = ["choose_formats"]
 
@@ -49,5 +50,8 @@ def _format_of(block: Block, node: Node, weights: str) -> str:
     matrices = node.params if node.op == "experts" else node.params[:1]
     parts = [part for name in matrices for part in block.fused.get(name, (name,))]
     formats = {block.formats.get(part, weights) for part in parts}
-    assert len(formats) <= 1, f"{node.op} of {', '.join(parts)} has matrices of several formats"
+    if len(formats) > 1:  # a bundle's manifest may say so
+        raise UserError(
+            f"{', '.join(parts)} are computed as one and cannot have several formats: {', '.join(sorted(formats))}"
+        )
     return formats.pop() if formats else weights
