@@ -55,8 +55,8 @@ def reference():
         pytest.skip("llama_cpp is not installed")
     script = Path(__file__).parents[1] / "llama_cpp_reference.py"
 
-    def ask(path: Path, ids: list[int], text: str | None = None, n: int = 0) -> dict:
-        request = json.dumps({"path": str(path), "ids": ids, "text": text, "n": n})
+    def ask(path: Path, ids: list[int] = (), text: str | None = None, n: int = 0, **quantise: str) -> dict:
+        request = json.dumps({"path": str(path), "ids": list(ids), "text": text, "n": n} | quantise)
         done = subprocess.run([python, str(script)], input=request, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-2000:]
         return json.loads(done.stdout)
@@ -75,11 +75,43 @@ def test_greedy_tokens_are_llama_cpps(reference, weights, tmp_path, kind):
             assert model.generate_tokens(PROMPT, max_tokens=60, temperature=0, ignore_eos=True) == theirs["greedy"]
 
 
+MIXTURES = ("Q8_0", "Q6_K", "Q5_K_M", "Q5_1", "Q5_0", "Q4_K_M", "Q4_1", "IQ4_NL", "Q3_K_M", "Q2_K")
+NEARLY_EQUAL = 0.2  # nats; llama.cpp rounds activations to eight bits here, so tokens this near may change places
+
+
+@pytest.mark.slow
+@pytest.mark.torch
+@pytest.mark.parametrize("kind", MIXTURES)
+def test_greedy_tokens_of_files_that_llama_cpp_quantised_are_its_own(reference, tmp_path, kind):
+    """The embedded model, whose rows are whole blocks of 256 values, in the mixtures that people download."""
+    models = pytest.importorskip("tests.gguf_models", reason="transformers and torch are not installed")
+    from transformers import AutoModelForCausalLM
+
+    with llm.load_model("llmos-mini") as mini:
+        folder, prompts = mini.info()["path"], [mini.tokenize(text) for text in ("Once upon a time", "The quick brown")]
+    trained = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
+    path = models.write_model(tmp_path / "mini.gguf", models.WIDE["llama"], trained)
+    reference(path, to=str(tmp_path / "small.gguf"), kind=kind)
+    with llm.load_model(tmp_path / "small.gguf", weights="float32") as model:
+        for prompt in prompts:
+            theirs = reference(tmp_path / "small.gguf", prompt, n=40)["greedy"]
+            ours = [_greedy(model, prompt + theirs[:i]) for i in range(len(theirs))]
+            others = [i for i in range(len(theirs)) if ours[i] != theirs[i]]
+            assert len(others) <= len(theirs) // 10
+            for i in others:
+                before = prompt + theirs[:i]
+                assert model.score([*before, ours[i]])[-1] - model.score([*before, theirs[i]])[-1] < NEARLY_EQUAL
+
+
+def _greedy(model: llm.Model, ids: list[int]) -> int:
+    return model.generate_tokens(ids, max_tokens=1, temperature=0, ignore_eos=True)[0]
+
+
 @pytest.mark.slow
 @pytest.mark.torch
 @pytest.mark.parametrize("kind", [*PLAIN, *KINDS])
 def test_scores_are_llama_cpps_for_every_type(reference, tmp_path, kind):
-    """Rows of 256 values, which no real model at hand is small enough for: random blocks, and the scores of given tokens.
+    """Random blocks of every type, and the scores of given tokens.
 
     llama.cpp rounds activations to float16 or eight bits for all types but F32; our side has none of that.
     """
