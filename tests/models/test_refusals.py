@@ -205,3 +205,41 @@ def test_unpublished_models_resolve_to_the_embedded_one_and_say_so(name):
 def test_a_catalogue_entry_leads_to_exactly_one_place():
     for entry in CATALOGUE.values():
         assert (entry.embedded is None) != (entry.hub_id is None)
+
+
+NEOX = {name: value for name, value in LLAMA.items() if name not in ("num_key_value_heads", "rms_norm_eps")}
+NEOX |= {"model_type": "gpt_neox", "hidden_act": "gelu"}
+
+
+def test_the_rope_of_gpt_neox_is_read_where_transformers_reads_it():
+    """By both of its releases: the older writes rotary_pct, the newer a table, which then decides alone."""
+    hf = pytest.importorskip("transformers", reason="transformers is not installed")
+    table = {"rope_type": "default", "rope_theta": 5e5, "partial_rotary_factor": 0.5}
+    stated = [{}, {"rotary_pct": 0.5}, {"rotary_pct": 1.0, "rotary_emb_base": 5e5}, {"rope_parameters": table}]
+    for said in (*stated, {"rotary_pct": 0.5, "rotary_emb_base": 5e5, "rope_parameters": table}):
+        theirs = hf.GPTNeoXConfig(**said).rope_parameters
+        rope = spec_from_config(NEOX | said).layers[0].attention.rope
+        assert rope.theta == theirs["rope_theta"]
+        assert (8 if rope.rotated is None else rope.rotated) == 8 * theirs["partial_rotary_factor"]
+
+
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        (
+            {"rotary_pct": 0.5, "rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.25}},
+            r"rotary_pct differs from that of config\.rope_parameters \(0\.5, 0\.25\)",
+        ),
+        ({"rotary_pct": 0.5, "partial_rotary_factor": 0.75}, "rotary_pct differs from partial_rotary_factor"),
+        (
+            {"rotary_emb_base": 5e5, "rope_parameters": {"rope_type": "default", "rope_theta": 1e4}},
+            r"rotary_emb_base differs from that of config\.rope_parameters \(500000, 10000\)",
+        ),
+        ({"rotary_emb_base": 5e5, "rope_theta": 1e4}, "rotary_emb_base differs from rope_theta"),
+    ],
+)
+def test_two_names_of_one_number_that_differ_are_refused(said, named):
+    with pytest.raises(UserError, match=named):
+        spec_from_config(NEOX | said)
+    same = dict.fromkeys(("rotary_pct", "partial_rotary_factor"), 0.5)
+    assert spec_from_config(NEOX | same) == spec_from_config(NEOX | {"rotary_pct": 0.5})

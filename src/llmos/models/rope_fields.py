@@ -13,27 +13,44 @@ from llmos.models.spec import Llama3Scaling, LongFactors, Rope, Yarn
 
 __all__ = ["rope_from", "rope_of"]
 
+_NAMES = ("rope_theta", "partial_rotary_factor")
 
-def rope_of(c: Fields, head_dim: int, *, theta: float = 10000.0, share: float = 1.0) -> Rope:
-    """The rope of a config. theta: where the config names none; share: part of a head that turns, where it names none.
 
-    Raises UserError for kinds that are not understood and tables that contradict each other.
+def rope_of(
+    c: Fields, head_dim: int, *, theta: float = 10000.0, share: float = 1.0, names: tuple[str, str] = _NAMES
+) -> Rope:
+    """The rope of a config. theta: where the config names none; share: part of a head that turns, where it names none; names: a
+    family's own of the two.
+
+    Raises UserError for kinds that are not understood and for numbers and tables that contradict each other.
     """
     scaling, parameters = c.table("rope_scaling"), c.table("rope_parameters")
     table = parameters or scaling
-    theta = c.number("rope_theta", table.number("rope_theta", theta) if table else theta)
     if scaling and parameters and any(_today(parameters).get(k) != v for k, v in _today(scaling).items()):
         raise UserError(
             f"{c.where}: rope_scaling and rope_parameters say different things: remove the one that is wrong"
         )
-    if table and table.number("rope_theta", theta) != theta:
-        raise UserError(f"{c.where}: rope_theta differs from that of {table.where}: remove the one that is wrong")
-    share = c.number("partial_rotary_factor", table.number("partial_rotary_factor", share) if table else share)
-    if table and table.number("partial_rotary_factor", share) != share:
-        raise UserError(
-            f"{c.where}: partial_rotary_factor differs from that of {table.where}: remove the one that is wrong"
-        )
+    theta = _stated(c, table, names[0], _NAMES[0], theta)
+    share = _stated(c, table, names[1], _NAMES[1], share)
     return rope_from(c, table, head_dim, theta=theta, share=share)
+
+
+def _stated(c: Fields, table: Fields | None, own: str, usual: str, default: float) -> float:
+    """A number that a config may state under two names and in its table of rope: whoever states it must say the same."""
+    said: dict[str, float] = {}
+    for fields, name in ((c, own), (c, usual), (table, usual)):
+        if fields is None:
+            continue
+        fields.read.add(name)
+        if fields.raw.get(name) is not None:
+            said[name if fields is c else f"that of {fields.where}"] = fields.number(name)
+    if len(set(said.values())) > 1:
+        first, *others = said
+        raise UserError(
+            f"{c.where}: {first} differs from {' and '.join(others)} ({', '.join(f'{value:g}' for value in said.values())}): "
+            "remove what is wrong"
+        )
+    return next(iter(said.values()), default)
 
 
 def rope_from(c: Fields, table: Fields | None, head_dim: int, *, theta: float, share: float = 1.0) -> Rope:

@@ -50,7 +50,7 @@ def spec(c: Fields) -> Spec:
     norm, bias = Norm(kind="layer", eps=c.number("layer_norm_eps", 1e-5)), c.flag("attention_bias", True)
     heads = c.integer("num_attention_heads")
     head_dim = c.integer("hidden_size") // heads
-    rope = rope_of(c, head_dim, theta=c.number("rotary_emb_base", 10000), share=c.number("rotary_pct", 0.25))
+    rope = rope_of(c, head_dim, theta=10000, share=0.25, names=("rotary_emb_base", "rotary_pct"))
     layer = Layer(
         norm=norm,
         attention=Attention(heads=heads, kv_heads=heads, head_dim=head_dim, qkv_bias=bias, out_bias=bias, rope=rope),
