@@ -168,7 +168,7 @@ def test_the_precision_is_the_smallest_format_that_holds_all_matrices(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "format"), [("Q4_0", "int4"), ("Q4_1", "uint4"), ("F16", "float16"), ("BF16", "bfloat16")]
+    ("kind", "format"), [("Q4_0", "int4"), ("Q4_1", "uint4"), ("F16", "float16"), ("BF16", "bf16")]
 )
 def test_what_stays_float32_has_no_say_in_the_format(tmp_path, kind, format):
     case = models.WIDE["mixtral"]

@@ -13,7 +13,7 @@ from llmos.plan import PAGE_TOKENS, Footprint, Sizes, context_bytes, largest, po
 __all__ = ["Demand", "sizes_of"]
 
 _MOST_SEQUENCES = 1 << 20  # the end of the search for the largest batch
-_READ_AS_THEY_ARE = ("float32", "float16", "bfloat16")
+_READ_AS_THEY_ARE = ("float32", "float16", "bf16")
 
 
 def sizes_of(graph: Graph, spec: Spec, mapped: tuple[Path, ...] = (), precision: str = "float32") -> Sizes:

@@ -9,15 +9,6 @@ from llmos.core.errors import UserError
 
 __all__ = ["choose_options", "formats_of", "named_options"]
 
-_KEEPS = {
-    "float32": "float32",
-    "bfloat16": "bf16",
-    "float16": "float16",
-    "int8": "int8",
-    "int4": "int4",
-    "uint4": "uint4",
-}  # checkpoint precision -> format that loses nothing
-
 
 def choose_options(source: Source, weights: str | None, kv: str | None) -> Options:
     """Formats as asked for; by default the checkpoint's own precision, and keys and values in float32 or float16 where
@@ -31,9 +22,8 @@ def choose_options(source: Source, weights: str | None, kv: str | None) -> Optio
                     f"{source.bundle.path} was compiled with {what} {stored[what]}, not {wanted}: compile it again from its source"
                 )
         return named_options(**stored)
-    tables = _KEEPS[source.tables] if source.tables and weights is None else None
-    matrices = {name: _KEEPS[kept] for name, kept in source.matrices.items()} if weights is None else {}
-    weights = weights or _KEEPS[source.precision]
+    tables, matrices = (source.tables, source.matrices) if weights is None else (None, {})
+    weights = weights or source.precision
     return named_options(weights, kv or (weights if weights in ("float32", "float16") else "bf16"), tables, matrices)
 
 

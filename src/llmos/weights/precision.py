@@ -16,14 +16,14 @@ __all__ = ["Precision", "precision_of"]
 
 # The last part of the names of tables and matrices that stay float32 (see the compiler's `choose_formats` and `layout`).
 _ALWAYS_FLOAT32 = frozenset({"position", "token_type", "router", "q_norm", "k_norm", "relative"})
-_PLAIN = ("float32", "bfloat16", "float16")
+_PLAIN = {"float32": "float32", "bfloat16": "bf16", "float16": "float16"}  # type of a tensor -> format of weights
 
 Stored = Tensor | QuantizedTensor
 
 
 @dataclass(frozen=True, kw_only=True)
 class Precision:
-    """dtype: float32, bfloat16 or float16 for plain matrices, else the format of quantised ones: int8, int4, uint4 or float16.
+    """dtype: the format of weights that keeps the matrices: float32, bf16 or float16 of plain ones, else int8, int4, uint4 or float16.
 
     tables: of embedding, positions and head, where it is another than that of the layers. matrices: of those of the layers that
     have another than most, by name. notices: what a user should know of the choice.
@@ -130,8 +130,8 @@ def _quantized(matrices: Iterable[Stored]) -> list[QuantizedTensor]:
 
 
 def _widest(matrices: Iterable[Stored]) -> str:
-    """The type that holds all: neither of float16 and bfloat16 holds the other."""
-    found = {tensor.dtype for tensor in matrices}
+    """The format that holds all: neither of float16 and bf16 holds the other."""
+    found = {_PLAIN[tensor.dtype] for tensor in matrices}
     return found.pop() if len(found) == 1 else "float32"
 
 
