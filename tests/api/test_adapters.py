@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -268,9 +269,39 @@ def test_a_merged_model_speaks_and_a_bundle_records_what_was_merged(bases, tmp_p
     assert lineage["files"] == {path.name: sha256_file(path) for path in adapter.glob("adapter*")}
 
 
-def say(adapter: Path, **changes) -> None:
-    """Change fields of an adapter's configuration."""
-    path = adapter / "adapter_config.json"
+def notices(base: Path, adapter: Path) -> list[str]:
+    """What planning a merged model warns of: it opens the model as loading does, and computes nothing."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        llm.plan(str(base), adapter=adapter, measure=False)
+    return [str(told.message) for told in caught if told.category is llm.ModelNotice]
+
+
+def test_an_adapter_of_another_base_of_the_same_shapes_is_told(bases, tmp_path):
+    base = tmp_path / "Tiny-Llama-3.2-1B-hf"
+    shutil.copytree(bases("llama"), base)
+    adapter = train(base, tmp_path / "adapter", **LLAMA)
+    for same in (
+        str(base),
+        "someone/tiny_llama-3.2-1b",
+        "C:\\models\\Tiny-Llama-3.2-1B",
+        "x/tiny-llama-3.2-1b-GPTQ",
+        "",
+        None,
+    ):
+        say(adapter, base_model_name_or_path=same)
+        assert notices(base, adapter) == [], same
+    for other in ("someone/Tiny-Llama-3.2-1B-Instruct", "/data/tiny-llama-3.2-3b", "gpt2"):
+        say(adapter, base_model_name_or_path=other)
+        (told,) = notices(base, adapter)
+        assert repr(other) in told and str(base) in told and "another name" in told
+    say(base, "config.json", _name_or_path="openai-community/gpt2")
+    assert notices(base, adapter) == []
+
+
+def say(folder: Path, file: str = "adapter_config.json", **changes) -> None:
+    """Change fields of an adapter's configuration, or of another file."""
+    path = folder / file
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 

@@ -1,5 +1,7 @@
 """Adapters of peft over GGUF bases: what peft makes of the same weights, whatever layout and type the file stores them in."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ peft = pytest.importorskip("peft", reason="peft is not installed")
 import torch  # noqa: E402
 
 from llmos.api.opening import open_source  # noqa: E402
+from llmos.api.source import told  # noqa: E402
 from llmos.core.errors import UserError  # noqa: E402
 from llmos.models import forward  # noqa: E402
 from llmos.ops.numpy_ops import NumpyOps  # noqa: E402
@@ -68,3 +71,19 @@ def test_an_adapter_that_replaces_tensors_wants_another_base(tmp_path):
     adapted(tmp_path / "adapter", model, ["q_proj"], modules_to_save=["norm"])
     with pytest.raises(UserError, match=r"replaces whole tensors .*give the base model as such, not .*x.gguf"):
         open_source(str(path), [str(tmp_path / "adapter")])
+
+
+def test_the_base_of_an_adapter_is_known_by_the_files_name_or_title(tmp_path):
+    model = models.CASES["llama"].model()
+    path = models.write_model(tmp_path / "Some-Model-1B-Q4_K_M.gguf", models.CASES["llama"], model, "F32")
+    adapter = tmp_path / "adapter"
+    adapted(adapter, model, ["q_proj"])
+    said = adapter / "adapter_config.json"
+    config, found = json.loads(said.read_text()), {}
+    for name in ("someone/some-model-1b", "someone/some-model-1b-instruct", "someone/The-Title"):
+        said.write_text(json.dumps(config | {"base_model_name_or_path": name}))
+        source = open_source(str(path), [str(adapter)])
+        found[name] = bool(told(source, None))
+        source.parameters.checkpoint.metadata["general.name"] = "the title"
+        found[name] = (found[name], bool(told(source, None)))
+    assert list(found.values()) == [(False, False), (True, True), (True, False)]

@@ -1,12 +1,13 @@
 """An opened model: what it is, what a user should know of it, and how its weights get into a graph's layout."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from llmos.api.adapters import NamedAdapter
 from llmos.api.assemble import fill_weights
+from llmos.api.base_names import other_bases
 from llmos.api.embedding_settings import EmbeddingSettings
 from llmos.artifact import Bundle
 from llmos.compiler import Graph
@@ -15,7 +16,7 @@ from llmos.hub import Resolved
 from llmos.models import Spec
 from llmos.runtime import native_packer
 from llmos.text import PromptFormat
-from llmos.weights import Parameters
+from llmos.weights import GgufFile, Parameters
 from llmos.weights.peft import AdaptedParameters
 
 __all__ = ["Source", "told"]
@@ -64,9 +65,18 @@ class Source:
 
 
 def told(source: Source, weights: str | None) -> tuple[str, ...]:
-    """What a user should know of the model that was found, and of the weight format where none was asked for."""
+    """What a user should know of the model that was found, of its adapters, and of the weight format where none was asked for."""
     found = () if source.resolved.notice is None else (source.resolved.notice,)
+    found += other_bases(source.resolved, source.config, source.adapters, _titles(source))
     return found if weights is not None else (*found, *source.notices)
+
+
+def _titles(source: Source) -> Iterator[str]:
+    """What a model calls itself inside its file."""
+    checkpoint = None if source.parameters is None else source.parameters.checkpoint
+    title = checkpoint.metadata.get("general.name") if isinstance(checkpoint, GgufFile) else None
+    if isinstance(title, str):
+        yield title
 
 
 def _percent(progress: Callable[[str], None] | None, what: str) -> Callable[[int, int], None] | None:
