@@ -18,6 +18,13 @@ pytestmark = pytest.mark.toolchain
 # What programs may rely on.
 INFO = {"name", "path", "family", "parameters", "layers", "width", "heads", "kv_heads", "vocab", "context"} | {
     "trained_context",
+    "architecture",
+    "encoder_layers",
+    "experts",
+    "experts_per_token",
+    "sliding_window",
+    "sliding_window_layers",
+    "embedding",
     "formats",
     "weights_bytes",
     "target",
@@ -155,8 +162,9 @@ def test_info_and_models_speak_json():
     assert "never published" in rows["gpt-3"]["notice"]
     assert "llmos-mini" in succeeds("models")
     text = succeeds("info", "llmos-mini")
-    assert "family:           llama" in text
-    assert "chat template:    yes" in text
+    assert re.search("^family: +llama$", text, re.MULTILINE)
+    assert re.search("^chat template: +yes$", text, re.MULTILINE)
+    assert "expert" not in text and "window" not in text
 
 
 def test_models_lists_what_was_downloaded_and_no_data_set(tmp_path: Path):

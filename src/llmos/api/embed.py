@@ -18,7 +18,7 @@ from llmos.runtime import Sequence as Running
 from llmos.runtime.sequence import HiddenRows
 from llmos.text import Tokenizer
 
-__all__ = ["Embedding", "Truncate", "choose_embedding", "embed_ids", "ids_of_texts", "texts_of"]
+__all__ = ["Embedding", "Truncate", "choose_embedding", "embed_ids", "ids_of_texts", "pooling_of", "texts_of"]
 
 Truncate = Literal["error", "end"]
 _ROWS: dict[str, HiddenRows] = {"mean": "all", "cls": "first", "last": "last"}
@@ -73,12 +73,17 @@ def choose_embedding(
         )
     normal = normalize if normalize is not None else known.normalize
     return Embedding(
-        pooling=pooling or known.pooling or ("mean" if spec.bidirectional else "last"),
+        pooling=pooling or pooling_of(spec, known),
         normalize=True if normal is None else normal,
         prompt=before,
         most=_most(known, context, max_tokens),
         truncate="end" if truncate == "end" else "error",
     )
+
+
+def pooling_of(spec: Spec, known: EmbeddingSettings) -> str:
+    """How rows become one vector unasked: as the model says, else the mean of an encoder's, a decoder's last."""
+    return known.pooling or ("mean" if spec.bidirectional else "last")
 
 
 def _prompt(known: EmbeddingSettings, prompt: str | None, name: str | None) -> str:

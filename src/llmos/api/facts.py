@@ -3,10 +3,12 @@
 from collections import Counter
 from typing import Any
 
+from llmos.api.embed import pooling_of
+from llmos.api.embedding_settings import EmbeddingSettings
 from llmos.api.options import formats_of
 from llmos.api.source import Source
 from llmos.compiler import Graph, Options, graph_hash
-from llmos.models import parameter_count
+from llmos.models import Experts, Spec, parameter_count
 from llmos.runtime import Program
 
 __all__ = ["facts_of"]
@@ -22,11 +24,15 @@ def facts_of(
         "path": str(source.resolved.path),
         "adapters": _adapter_names(source),
         "family": spec.family,
+        "architecture": _architecture(spec),
         "parameters": parameter_count(spec),
         "layers": len(spec.layers),
+        "encoder_layers": None if spec.encoder is None else len(spec.encoder.layers),
         "width": spec.width,
         "heads": attention.heads,
         "kv_heads": attention.kv_heads,
+        **_expert_facts(spec),
+        **_window_facts(spec),
         "vocab": spec.vocab,
         "context": context,
         "trained_context": spec.context,
@@ -39,6 +45,28 @@ def facts_of(
         "graph": graph_hash(graph),
         "bundle": source.bundle.manifest.get("payload") if source.bundle else None,
     }
+
+
+def _architecture(spec: Spec) -> str:
+    """What reads and what writes, in the words of the field. An encoder-only model makes embeddings and no text."""
+    if spec.encoder is not None:
+        return "encoder-decoder"
+    return "encoder-only" if spec.bidirectional else "decoder-only"
+
+
+def _expert_facts(spec: Spec) -> dict[str, int | None]:
+    """How many experts a layer has and how many of them work on a token; None without any."""
+    experts = next((layer.mlp for layer in spec.layers if isinstance(layer.mlp, Experts)), None)
+    return {
+        "experts": None if experts is None else experts.count,
+        "experts_per_token": None if experts is None else experts.per_token,
+    }
+
+
+def _window_facts(spec: Spec) -> dict[str, int | None]:
+    """How many tokens a token sees where it does not see all (the most, of several such numbers), and in how many layers."""
+    windows = [layer.attention.window for layer in spec.layers if layer.attention.window is not None]
+    return {"sliding_window": max(windows, default=None), "sliding_window_layers": len(windows) or None}
 
 
 def _single(options: Options) -> dict[str, str]:
@@ -56,10 +84,13 @@ def _adapter_names(source: Source) -> list[str]:
 
 
 def _embedding_facts(source: Source) -> dict[str, Any] | None:
-    """What is used unasked by `Model.embed`, where the model says anything of it."""
-    if source.embedding is None:
+    """What is used unasked by `Model.embed`, of an encoder and of what says anything of it."""
+    if source.embedding is None and not source.spec.bidirectional:
         return None
-    facts = source.embedding
-    return {name: getattr(facts, name) for name in ("pooling", "normalize", "max_tokens")} | {
-        "prompts": list(facts.prompts)
+    facts = source.embedding or EmbeddingSettings()
+    return {
+        "pooling": None if facts.refused else pooling_of(source.spec, facts),
+        "normalize": facts.normalize,
+        "max_tokens": facts.max_tokens,
+        "prompts": list(facts.prompts),
     }

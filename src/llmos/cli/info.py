@@ -13,6 +13,8 @@ from llmos.core.units import format_bytes
 
 __all__ = ["command"]
 
+_LABEL = 23  # columns: the longest label and a space
+
 
 @click.command("info")
 @click.argument("model", shell_complete=complete_model)
@@ -34,7 +36,7 @@ def _show(facts: Mapping[str, Any], indent: str) -> None:
             click.echo(label)
             _show(value, indent + "  ")
         elif value is not None and value != []:
-            click.echo(f"{label:<18}{_worded(key, value)}")
+            click.echo(f"{label:<{_LABEL}}{_worded(key, value)}")
 
 
 def _worded(key: str, value: Any) -> str:
