@@ -147,6 +147,8 @@ WRONG = {
     "flag": (byte_level(add_bos_token=1), "add_bos_token must be true or false, not 1"),
     "kinds": (byte_level(token_type=np.zeros(3, np.int32)), "token_type must be 7 numbers"),
     "scores": (metadata("llama", {"a": NORMAL}), "scores is missing"),
+    "NaN score": (pieces(SPM | {"a": (NORMAL, np.nan)}), "scores must be finite numbers.* token 260 must, not nan"),
+    "infinite score": (pieces({"a": (NORMAL, -np.inf)}), "scores must be finite numbers.* token 0 must, not -inf"),
     "unknown key": (byte_level(lowercase=True), "lowercase: not understood"),
     "template": (byte_level() | {"tokenizer.chat_template": 5}, "chat_template must be text or null"),
     "no cls": (metadata("bert", {"[UNK]": CONTROL}, unknown_token_id=0), "needs cls_token, sep_token"),

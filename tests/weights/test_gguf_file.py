@@ -58,6 +58,19 @@ def test_the_matrices_of_experts_are_tensors_of_their_own(tmp_path):
     assert np.array_equal(second.float32(), dequantised((data, type))[4:8])
 
 
+@pytest.mark.parametrize("parts", [{}, {"split_max_tensors": 1}], ids=["one file", "two files"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_stack_and_one_of_its_matrices_by_name_are_refused(parts, turned, tmp_path):
+    stack = random_rows("Q4_K", 12, 256)
+    stored = {"up_exps.weight": (stack[0].reshape(3, 4, -1), stack[1]), "up_exps.2.weight": random_rows("Q4_K", 4, 256)}
+    path = write(tmp_path / "x.gguf", "test", {}, dict(reversed(stored.items()) if turned else stored), **parts)
+    path = path if path.exists() else min(tmp_path.iterdir())
+    with pytest.raises(FormatError, match=r"'up_exps.weight' and 'up_exps.2.weight' hold the same matrix"):
+        GgufFile(path)
+    del stored["up_exps.2.weight"]
+    assert GgufFile(write(tmp_path / "y.gguf", "test", {}, stored)).types() == {"Q4_K": 1}
+
+
 def test_parts_are_one_model(tmp_path):
     stored = tensors()
     write(tmp_path / "x.gguf", "test", METADATA, stored, split_max_tensors=5)

@@ -66,8 +66,8 @@ class Source:
 
 def told(source: Source, weights: str | None) -> tuple[str, ...]:
     """What a user should know of the model that was found, of its adapters, and of the weight format where none was asked for."""
-    found = () if source.resolved.notice is None else (source.resolved.notice,)
-    found += other_bases(source.resolved, source.config, source.adapters, _titles(source))
+    other = other_bases(source.resolved, source.config, source.adapters, _titles(source))
+    found = other if source.resolved.notice is None else (source.resolved.notice, *other)
     return found if weights is not None else (*found, *source.notices)
 
 

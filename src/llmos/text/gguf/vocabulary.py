@@ -5,6 +5,7 @@ The keys are those of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md;
 """
 
 import enum
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -102,7 +103,7 @@ class Vocabulary:
             pre=reader.text("pre", None),
             tokens=tokens,
             kinds=[int(kind) for kind in kinds],
-            scores=reader.numbers("scores", len(tokens)),
+            scores=reader.scores(len(tokens)),
             merges=reader.merges(),
             named={name: id for name, id in named.items() if id is not None},
             ends=tuple(dict.fromkeys([*(id for id in stated if id is not None), *known])),
@@ -168,6 +169,14 @@ class _Reader:
         if isinstance(value, list | str | int | float) or len(value) != n:
             raise self._bad(key, f"must be {n} numbers, one for each token", value)
         return value.tolist()
+
+    def scores(self, n: int) -> list[float]:
+        """As `numbers`, each a finite one: they are put in order."""
+        values = self.numbers("scores", n)
+        strange = next((i for i, value in enumerate(values) if not math.isfinite(value)), None)
+        if strange is not None:
+            raise self._bad("scores", f"must be finite numbers, as that of token {strange} must", values[strange])
+        return values
 
     def id(self, key: str, n: int, default: int | None) -> int | None:
         value = self.metadata.get(_KEY + key, default)

@@ -45,6 +45,7 @@ class GgufFile:
         self.path = path
         self._files = _missing_told(gguf_parts(path))
         self._tensors: dict[str, _Stored] = {}
+        self._whole: set[str] = set()
         self._types: Counter[str] = Counter()
         self.metadata: Mapping[str, Any] = {}
         for number, file in enumerate(self._files):
@@ -85,12 +86,15 @@ class GgufFile:
             raise FormatError(path, f"says that it is part {header.metadata.get('split.no')!r}, not {number}")
         whole = np.frombuffer(raw, np.uint8)
         for entry in header.entries.values():
-            if entry.name in self._tensors:
+            if entry.name in self._whole:
                 raise FormatError(path, f"tensor {entry.name!r} is in another part too")
+            self._whole.add(entry.name)
             if len(self._tensors) + entry.n_parts > _MOST_NAMES:
                 raise FormatError(path, f"holds more than {_MOST_NAMES} matrices, which no model has")
             self._types[type_name(entry.type)] += 1
             for name, part in _names(entry):
+                if name in self._tensors:
+                    raise FormatError(path, _same_name(name, entry, self._tensors[name].entry))
                 self._tensors[name] = _Stored(raw=whole, entry=entry, part=part, path=path)
 
     def _check_parts(self) -> None:
@@ -124,6 +128,15 @@ def _names(entry: Entry) -> list[tuple[str, int | None]]:
         return [(entry.name, None)]
     stem, dot, last = entry.name.rpartition(".")
     return [(f"{stem}.{part}{dot}{last}", part) for part in range(entry.n_parts)]
+
+
+def _same_name(name: str, one: Entry, other: Entry) -> str:
+    """What to say of two tensors, of which at least one is a stack that has a part of this name."""
+    stack, alone = (one, other) if len(one.shape) == 3 else (other, one)
+    return (
+        f"tensors {stack.name!r} and {alone.name!r} hold the same matrix {name!r}, the one as a part of its {stack.n_parts}: "
+        "experts are stacked or stored one by one, not both; convert the model again"
+    )
 
 
 def _missing_told(files: list[Path]) -> list[Path]:
