@@ -156,7 +156,7 @@ def test_the_precision_is_the_smallest_format_that_holds_all_matrices(tmp_path):
         opened = open_gguf(models.write_model(tmp_path / f"{kind}.gguf", case, case.model(), kind))
         found[kind] = opened.parameters.precision.dtype
         assert opened.stored == (kind if kind == "F32" else f"{kind}, F32")
-    floats = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+    floats = {"F32": "float32", "F16": "float16", "BF16": "bf16"}
     assert found == floats | {
         "Q4_0": "int4",
         "Q4_1": "uint4",
