@@ -48,7 +48,7 @@ def write_model(
     parameters = dict(model.named_parameters())
     for i, (name, parameter) in enumerate(parameters.items()):
         if ".experts." in name:
-            parts = _of_experts(name, parameter.detach().float().numpy(), kind)
+            parts = _of_experts(name, parameter.detach().float().numpy(), kind, others or {})
             with torch.no_grad():
                 parameter.copy_(
                     torch.from_numpy(np.concatenate([dequantised(part) for part in parts.values()], axis=1))
@@ -73,12 +73,13 @@ def write_model(
     return write(path, case.name, keys, tensors | dict(case.extra(config)))
 
 
-def _of_experts(name: str, values: np.ndarray, kind: str) -> dict[str, Quantised]:
-    """The matrices of all experts, of which transformers stacks gate and up in one. kind: one that the package can write."""
+def _of_experts(name: str, values: np.ndarray, kind: str, others: Mapping[str, str]) -> dict[str, Quantised]:
+    """The matrices of all experts, of which transformers stacks gate and up in one. Of types that the package can write."""
     layer = name.split(".")[2]
-    names = ("down",) if name.endswith("down_proj") else ("gate", "up")
+    parts = ("down",) if name.endswith("down_proj") else ("gate", "up")
+    names = [f"blk.{layer}.ffn_{part}_exps.weight" for part in parts]
     halves = np.split(values, len(names), axis=1)
-    return {f"blk.{layer}.ffn_{part}_exps.weight": plain(kind, half) for part, half in zip(names, halves, strict=True)}
+    return {name: plain(others.get(name, kind), half) for name, half in zip(names, halves, strict=True)}
 
 
 def _decoder(c: Any) -> dict[str, Any]:

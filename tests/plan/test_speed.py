@@ -34,7 +34,7 @@ ROOFS = Roofs(
     int8_ops_per_s=8e9,
 )
 PRODUCT = Operation(
-    block="kind0", times=3, op="linear", kind="product", rows="T", width=160, format="bf16", shapes=((160, 1024),)
+    block="kind0", times=3, op="linear", kind="product", rows="T", width=160, shapes=((160, 1024),), formats=("bf16",)
 )
 ATTENTION = Operation(
     block="kind0",
@@ -50,7 +50,16 @@ ATTENTION = Operation(
     joins=2,
 )
 NORM = Operation(block="kind0", times=3, op="rms_norm", kind="rows", rows="T", width=1024)
-EXPERTS = replace(PRODUCT, op="experts", kind="experts", shapes=((64, 96), (32, 64)), count=8, per_token=2, joins=22)
+EXPERTS = replace(
+    PRODUCT,
+    op="experts",
+    kind="experts",
+    shapes=((64, 96), (32, 64)),
+    formats=("bf16", "bf16"),
+    count=8,
+    per_token=2,
+    joins=22,
+)
 HEAD = replace(PRODUCT, block="epilogue", times=1, rows="O", shapes=((5000, 1024),))
 ALL = [PRODUCT, ATTENTION, NORM, EXPERTS, HEAD]
 

@@ -10,8 +10,6 @@ from llmos.plan import Operation
 
 __all__ = ["node_operations", "operations"]
 
-_PRODUCTS = ("linear", "add_linear")
-
 
 def operations(graph: Graph) -> list[Operation]:
     """The operations of every block, in order."""
@@ -35,18 +33,17 @@ def node_operations(graph: Graph) -> Iterator[tuple[Operation, Node]]:
 
 def _special(graph: Graph, node: Node, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """What an operation has beside its rows."""
-    matrices = [name for name in node.params if _is_matrix(node, name)]
-    vectors = sum(4 * math.prod(shapes[name]) for name in node.params if name not in matrices)
-    if node.op in _PRODUCTS:
-        rows, columns = shapes[matrices[0]]
-        return {"kind": "product", "vectors": vectors, "shapes": ((rows, columns),), "format": node.attrs["format"]}
-    if node.op == "experts":
-        a = node.attrs
-        of = tuple((shapes[name][-2], shapes[name][-1]) for name in matrices)
-        joins = 6 + int(len(of) * a["count"])
-        return {"kind": "experts", "shapes": of, "format": a["format"], "joins": joins} | {
-            name: a[name] for name in ("count", "per_token")
+    vectors = sum(4 * math.prod(shapes[name]) for name in node.params if name not in node.matrices)
+    if node.op in ("linear", "add_linear", "experts"):
+        matrices = {
+            "shapes": tuple(shapes[name][-2:] for name in node.matrices),
+            "formats": tuple(node.formats.values()),
         }
+        if node.op != "experts":
+            return {"kind": "product", "vectors": vectors} | matrices
+        a = node.attrs
+        joins = 6 + int(len(node.matrices) * a["count"])
+        return {"kind": "experts", "joins": joins, "count": a["count"], "per_token": a["per_token"]} | matrices
     if node.op == "append_attend":
         a = node.attrs
         page = kv_page_bytes(a["kv_heads"], a["head_dim"], graph.facts["kv"])
@@ -54,7 +51,3 @@ def _special(graph: Graph, node: Node, shapes: Mapping[str, tuple[int, ...]]) ->
         joins = 2 + len(node.params)  # storing, attending, and a norm of queries and one of keys
         return {"kind": "attention", "vectors": vectors, "kv_page_bytes": page, "joins": joins} | of_heads
     return {"kind": "rows", "vectors": vectors}
-
-
-def _is_matrix(node: Node, name: str) -> bool:
-    return node.op == "experts" or (node.op in (*_PRODUCTS, "embed") and name == node.params[0])

@@ -28,9 +28,10 @@ class Writer(Protocol):
 def experts(write: Writer, n: Node) -> list[str]:
     """Choose, gather by expert, two products for each expert that has tokens, sum."""
     a, (source, scores) = n.attrs, n.inputs
-    k, hidden, format = a["per_token"], a["hidden"], ACTIVATIONS[a["format"]]
+    k, hidden = a["per_token"], a["hidden"]
+    taken, format = (ACTIVATIONS[each] for each in a["formats"])  # of what goes into gate and up, and into down
     at = _scratch(write, n)
-    row_in, row_hidden = row_bytes(format, a["width"]), row_bytes(format, hidden)
+    row_in, row_hidden = row_bytes(taken, a["width"]), row_bytes(format, hidden)
     ld_hidden, ld_out = (row_bytes("float32", -(-width // 16) * 16) // 4 for width in (2 * hidden, a["width"]))
     quantised = at["hidden"] if format == "float32" else at["quantised"]
     if format == "float32":
@@ -66,7 +67,7 @@ def _products(
     write: Writer, n: Node, i: int, rows: int, columns: int, x: str, x_row: int, y: str, ldy: int
 ) -> list[str]:
     """Matrix i of each expert that has tokens, times its slots."""
-    format = n.attrs["format"]
+    format = n.attrs["formats"][i]
     return [
         f"  for (int e = 0; e < {n.attrs['count']}; ++e) {{",
         "    const int first = starts[e], count = starts[e + 1] - first;",

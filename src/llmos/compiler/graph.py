@@ -57,12 +57,25 @@ class Node:
     attrs: Mapping[str, Any] = field(default_factory=dict)
     dtype: str = "float32"
 
+    @property
+    def matrices(self) -> tuple[str, ...]:
+        """Those of its parameters that have a number format; the others are plain float32."""
+        if self.op == "experts":
+            return self.params
+        return self.params[:1] if self.op in ("linear", "add_linear", "embed") else ()
+
+    @property
+    def formats(self) -> dict[str, str]:
+        """The formats of its matrices, which `choose_formats` has noted."""
+        noted = self.attrs["formats"] if self.op == "experts" else [self.attrs["format"]] * len(self.matrices)
+        return dict(zip(self.matrices, noted, strict=True))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
     """Nodes in execution order. shapes: every parameter that they read. fused: parameter made of others -> those, stacked.
 
-    formats: of the model's parameters that have another than most matrices.
+    formats: of the model's matrices that have another than most.
     """
 
     nodes: tuple[Node, ...]

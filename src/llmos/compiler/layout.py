@@ -70,8 +70,6 @@ def _instances(graph: Graph) -> Iterator[tuple[str, Block]]:
 def _format(block: Block, name: str) -> str:
     """The format that a matrix is read in, which `choose_formats` has noted; plain for what is no matrix."""
     for node in block.nodes:
-        matrices = node.params if node.op == "experts" else node.params[:1]
-        if node.op in ("linear", "add_linear", "embed", "experts") and name in matrices:
-            format: str = node.attrs["format"]
-            return format
+        if name in node.matrices:
+            return node.formats[name]
     return "plain"

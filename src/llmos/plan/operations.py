@@ -27,7 +27,7 @@ class Operation:
     """One operation of a block, which `times` layers have. rows: T runs for every token of a step, O for every output.
 
     kind: product (matrix of `shape`), experts (matrices of `shapes`, `count` of each, of which a token needs `per_token`),
-    attention, or rows (`width` values of each row). format: of the matrix. vectors: bytes of scales and biases. joins: how often
+    attention, or rows (`width` values of each row). formats: of the matrices. vectors: bytes of scales and biases. joins: how often
     the threads wait for each other.
     """
 
@@ -38,9 +38,9 @@ class Operation:
     rows: str
     width: int
     params: tuple[str, ...] = ()
-    format: str = "float32"
     vectors: int = 0
     shapes: tuple[tuple[int, int], ...] = ()
+    formats: tuple[str, ...] = ()
     count: int = 1
     per_token: int = 1
     heads: int = 0
@@ -65,19 +65,20 @@ class Operation:
         """Weights, and stored keys and values, that one run reads. The rows of an embedding table are not counted."""
         if self.n_rows(step) == 0:
             return 0
-        matrices = sum(packed_bytes(rows, columns, self.format) for rows, columns in self.shapes)
+        matrices = sum(packed_bytes(*shape, format) for shape, format in zip(self.shapes, self.formats, strict=True))
         stored = step.sequences * self.attended(step) * self.kv_page_bytes / PAGE_TOKENS
         return self.vectors + self.n_matrices(step) * matrices + stored
 
     def operations(self, step: Step) -> float:
         """Multiplications and additions of one run. An elementwise operation counts one for each value."""
+        return sum(count for _, count in self.arithmetic(step))
+
+    def arithmetic(self, step: Step) -> list[tuple[str, float]]:
+        """The same by the formats that they are done in."""
         rows = self.n_rows(step)
         if self.kind == "attention":
-            return rows * 4 * self.attended(step) * self.heads * self.head_dim
+            return [("float32", rows * 4 * self.attended(step) * self.heads * self.head_dim)]
         if self.kind == "rows":
-            return rows * self.width
-        return rows * self.per_token * sum(2 * rows * columns for rows, columns in self.shapes)
-
-    @property
-    def peak_format(self) -> str:
-        return self.format if self.kind in ("product", "experts") else "float32"
+            return [("float32", rows * self.width)]
+        each = zip(self.shapes, self.formats, strict=True)
+        return [(format, rows * self.per_token * 2 * n * k) for (n, k), format in each]

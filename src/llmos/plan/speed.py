@@ -60,7 +60,7 @@ def memory_s(operation: Operation, step: Step, roofs: Roofs) -> float:
 
 
 def compute_s(operation: Operation, step: Step, roofs: Roofs) -> float:
-    return operation.operations(step) / roofs.peak(operation.peak_format)
+    return sum(count / roofs.peak(format) for format, count in operation.arithmetic(step))
 
 
 def predicted_s(operation: Operation, step: Step, kernels: Kernels, in_cache: float) -> float:
@@ -84,8 +84,8 @@ def predicted_s(operation: Operation, step: Step, kernels: Kernels, in_cache: fl
     matrices = operation.n_matrices(step)
     tokens = max(1, round(rows * operation.per_token / matrices))
     seconds = 0.0
-    for n_rows, columns in operation.shapes:
-        n_bytes = packed_bytes(n_rows, columns, operation.format)
+    for (n_rows, columns), format in zip(operation.shapes, operation.formats, strict=True):
+        n_bytes = packed_bytes(n_rows, columns, format)
         seconds += matrices * kernels.product_s(n_bytes, columns, tokens, in_cache)
     return waits + seconds
 

@@ -84,13 +84,13 @@ def expert_scratch(attrs: Mapping[str, Any]) -> dict[str, int]:
 
     per_token slots of each: gathered inputs, gate and up, quantised hidden rows, outputs; besides them the choice.
     """
-    k, format = attrs["per_token"], ACTIVATIONS[attrs["format"]]
+    k, (taken, hidden) = attrs["per_token"], (ACTIVATIONS[format] for format in attrs["formats"])
     return {
         "choice": _lines(12 * k),  # expert, weight, place of each slot
         "starts": _lines(4 * (attrs["count"] + 1)),
-        "gathered": k * row_bytes(format, attrs["width"]),
+        "gathered": k * row_bytes(taken, attrs["width"]),
         "hidden": k * row_bytes("float32", _lanes(2 * attrs["hidden"])),
-        "quantised": k * row_bytes(format, attrs["hidden"]),
+        "quantised": k * row_bytes(hidden, attrs["hidden"]),
         "results": k * row_bytes("float32", _lanes(attrs["width"])),
     }
 
