@@ -65,6 +65,20 @@ def test_a_folder_of_licences_is_no_licence(folder, tmp_path):
     assert compiled(folder, tmp_path)["LICENSE"] == b"do what you like"
 
 
+@pytest.mark.parametrize("name", ["layer.0.q", "layer.0.norm1", "layer.99.down"])
+def test_a_bundle_with_formats_that_its_model_cannot_have_is_refused_by_its_name(folder, tmp_path, name):
+    from tests.artifact.test_damaged_model import sealed
+
+    entries = compiled(folder, tmp_path)
+    manifest = json.loads(entries["manifest.json"])
+    manifest["formats"]["matrices"] = {name: "int4"}
+    sealed(tmp_path / "y.llm", entries | {"manifest.json": json.dumps(manifest).encode()})
+    with pytest.raises(FormatError, match=r"y\.llm: manifest\.json: field formats: .* cannot have"):
+        llm.load_model(str(tmp_path / "y.llm"))
+    with pytest.raises(FormatError, match="field formats"):
+        llm.plan(str(tmp_path / "y.llm"), measure=False)
+
+
 def test_a_bundle_whose_graph_document_is_another_is_refused(folder, tmp_path):
     from tests.artifact.test_damaged_model import sealed
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from llmos.compiler import TARGETS, Options, build_graph, emit, graph_hash, layout, target_named, to_dict
-from llmos.compiler.graph import check
+from llmos.compiler.graph import check, dumps
 from llmos.compiler.passes import PIPELINE
 from llmos.compiler.trace import trace
 from llmos.core.errors import UserError
@@ -315,6 +315,28 @@ def test_layers_with_matrices_in_other_formats_are_other_kinds():
         Options(matrices=(("layer.0.down", "int3"),))
     with pytest.raises(UserError, match="q, k, v are computed as one"):
         build_graph(spec_from_config(config), Options(weights="uint4", matrices=(("layer.0.q", "int8"),)))
+
+
+@pytest.mark.parametrize("name", ["layer.99.q", "layer.0.norm1", "layer.0.router", "head", "layer.0.qkv"])
+def test_only_matrices_of_layers_have_formats_of_their_own(name):
+    spec = spec_from_config(CONFIGS["mixtral"])
+    with pytest.raises(UserError, match=f"{name} cannot have a format of their own"):
+        build_graph(spec, Options(weights="uint4", matrices=((name, "int8"),)))
+
+
+def test_a_format_that_most_matrices_have_parts_no_layers():
+    spec = spec_from_config(LLAMA)
+    named = build_graph(spec, Options(weights="uint4", matrices=(("layer.0.down", "uint4"),)))
+    assert dumps(named) == dumps(build_graph(spec, Options(weights="uint4")))
+
+
+def test_experts_go_into_and_out_of_themselves_in_two_formats():
+    spec = spec_from_config(CONFIGS["mixtral"])
+    own = tuple((f"layer.1.expert.{e}.down", "float16") for e in range(3))
+    graph = build_graph(spec, Options(weights="uint4", matrices=own))
+    formats = {section.name: section.format for section in layout(graph)}
+    names = ("experts.gate_up", "experts.down")
+    assert [[formats[f"layer.{i}.{name}"] for name in names] for i in (0, 1)] == [["uint4"] * 2, ["uint4", "float16"]]
 
 
 def test_each_pass_is_dumped(tmp_path):

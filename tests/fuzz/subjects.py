@@ -17,8 +17,7 @@ import numpy as np
 
 from llmos.api.assemble import rope_tables
 from llmos.api.limits import check_memory, check_numbers, chosen_context
-from llmos.api.prepare import Source, check_graph, choose_options, demand, open_source, open_tokenizer
-from llmos.compiler import build_graph
+from llmos.api.prepare import Source, choose_options, demand, open_source, open_tokenizer, planned_graph
 from llmos.core.errors import UserError
 from llmos.models import parameter_count, spec_from_config
 from llmos.text import PromptFormat, Tokenizer, check_templates, render_chat
@@ -78,9 +77,7 @@ def _model(source: Source) -> Parts:
     """Everything that `prepare` does but for the compiler: graph, tokenizer, memory, every weight once."""
     reach = chosen_context(source.spec, None)
     options = choose_options(source, None, None)
-    graph = build_graph(source.spec, options)
-    if source.bundle is not None:
-        check_graph(source.bundle, graph)
+    graph = planned_graph(source, options)
     tokenizer = open_tokenizer(source)
     check_memory(demand(source, options, graph, context=reach, batch=1, threads=1), _FREE_BYTES)
     rope_tables(source.spec, reach)

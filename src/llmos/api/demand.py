@@ -13,18 +13,17 @@ from llmos.plan import PAGE_TOKENS, Footprint, Sizes, context_bytes, largest, po
 __all__ = ["Demand", "sizes_of"]
 
 _MOST_SEQUENCES = 1 << 20  # the end of the search for the largest batch
-_READ_AS_THEY_ARE = ("float32", "float16", "bf16")
 
 
-def sizes_of(graph: Graph, spec: Spec, mapped: tuple[Path, ...] = (), precision: str = "float32") -> Sizes:
-    """The sizes of a planned graph. mapped: files that its weights are packed from; precision: of the matrices in them."""
+def sizes_of(graph: Graph, spec: Spec, mapped: tuple[Path, ...] = (), converted: bool = False) -> Sizes:
+    """The sizes of a planned graph. mapped: files that its weights are packed from; converted: they hold other than plain numbers."""
     matrices = (shape[-2:] for _, block in graph.blocks() for shape in block.shapes.values() if len(shape) > 1)
     graphs = [graph] if graph.encoder is None else [graph, graph.encoder]
-    converted = 0 if precision in _READ_AS_THEY_ARE else max(4 * rows * columns for rows, columns in matrices)
+    largest_matrix = max(4 * rows * columns for rows, columns in matrices)
     return Sizes(
         weights=weights_bytes(graph),
         source=sum(path.stat().st_size for path in mapped),
-        converted=converted,
+        converted=largest_matrix if converted else 0,
         page=page_bytes(graph) * _tables(spec.encoder is not None),
         rope=rope_bytes(spec, 1),
         token=max(part.buffers["token_bytes"] for part in graphs),

@@ -14,10 +14,10 @@ from llmos.api.notice import ModelNotice
 from llmos.api.opening import open_source, open_tokenizer
 from llmos.api.operations import operations
 from llmos.api.options import choose_options
-from llmos.api.prepare import check_graph, demand
+from llmos.api.prepare import demand, planned_graph
 from llmos.api.roofs import measure_roofs
 from llmos.api.source import Source, told
-from llmos.compiler import TARGETS, Graph, Options, build_graph
+from llmos.compiler import TARGETS, Graph, Options
 from llmos.core.errors import UserError
 from llmos.hardware import memory, resident_bytes
 from llmos.plan import Footprint, Roofs, compiling, pace, training
@@ -104,9 +104,7 @@ def plan_model(
     for text in told(source, weights):
         warnings.warn(text, ModelNotice, stacklevel=2)
     reach, options = chosen_context(source.spec, context), choose_options(source, weights, kv)
-    graph = build_graph(source.spec, options)
-    if source.bundle is not None:
-        check_graph(source.bundle, graph)
+    graph = planned_graph(source, options)
     wanted = demand(source, options, graph, context=reach, batch=batch, threads=threads, given=(weights, kv))
     free = memory().available if free_bytes is None else free_bytes
     footprint = _footprint(verb, source, wanted, free)

@@ -16,7 +16,7 @@ from llmos.api.source import Source, told
 from llmos.artifact import Bundle
 from llmos.compiler import FORMATS, Graph, Options, build_graph, chosen_target, compile_code, graph_hash, to_dict
 from llmos.core.env import environment
-from llmos.core.errors import FormatError
+from llmos.core.errors import FormatError, UserError
 from llmos.hardware import memory, usable_cores
 from llmos.models import Spec
 from llmos.native import include_dir, sources_hash
@@ -24,7 +24,16 @@ from llmos.plan import Sizes, step_rows
 from llmos.runtime import Program
 from llmos.text import PromptFormat, Tokenizer
 
-__all__ = ["Prepared", "Source", "check_graph", "choose_options", "demand", "open_source", "open_tokenizer", "prepare"]
+__all__ = [
+    "Prepared",
+    "Source",
+    "choose_options",
+    "demand",
+    "open_source",
+    "open_tokenizer",
+    "planned_graph",
+    "prepare",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +81,7 @@ def prepare(
     source = open_source(name, adapters, progress)
     reach = chosen_context(source.spec, context)
     options = choose_options(source, weights, kv)
-    graph = build_graph(source.spec, options)
-    if source.bundle is not None:
-        check_graph(source.bundle, graph)
+    graph = planned_graph(source, options)
     tokenizer = open_tokenizer(source)
     free = memory().available if free_bytes is None else free_bytes
     wanted = demand(source, options, graph, context=reach, batch=batch or 1, threads=threads, given=(weights, kv))
@@ -120,10 +127,11 @@ def demand(
     """What loading a source needs. given: the formats of weights, and of keys and values, as they were asked for."""
 
     def sizes(graph: Graph) -> Sizes:
-        return sizes_of(graph, source.spec, source.mapped, source.precision)
+        return sizes_of(graph, source.spec, source.mapped, source.converted)
 
     def others() -> dict[str, Sizes]:
-        formats = () if source.bundle is not None else (f for f in FORMATS if f != options.weights)
+        single = options.matrices == () and options.tables in (None, options.weights)
+        formats = () if source.bundle is not None else (f for f in FORMATS if f != options.weights or not single)
         return {f: sizes(build_graph(source.spec, choose_options(source, f, given[1]))) for f in formats}
 
     return Demand(
@@ -137,7 +145,20 @@ def demand(
     )
 
 
-def check_graph(bundle: Bundle, graph: Graph) -> None:
+def planned_graph(source: Source, options: Options) -> Graph:
+    """The graph of a source. Raises FormatError for a bundle that holds another, or formats that its model cannot have."""
+    try:
+        graph = build_graph(source.spec, options)
+    except UserError as error:
+        if source.bundle is None:
+            raise
+        raise FormatError(source.bundle.path, f"manifest.json: field formats: {error}") from error
+    if source.bundle is not None:
+        _check_graph(source.bundle, graph)
+    return graph
+
+
+def _check_graph(bundle: Bundle, graph: Graph) -> None:
     """The graph is always built here, from the checked spec; the bundle's only has to be the same."""
     same = bundle.manifest["graph"] == graph_hash(graph) and bundle.document("graph") == to_dict(graph)
     if not same or bundle.weights_bytes != weights_bytes(graph):

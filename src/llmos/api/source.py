@@ -21,15 +21,18 @@ from llmos.weights.peft import AdaptedParameters
 
 __all__ = ["Source", "told"]
 
+_READ_AS_THEY_ARE = {"float32", "float16", "bf16"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """An opened model: what it is and how its weights get into a graph's layout.
 
     files: those that were read for it; tokenizer_unapplied: what its tokenizer settings ask for and is not done; adapters: what
-    is merged into it, in order; tables: the precision of embedding and head where they are not
-    quantised and the layers are; matrices: that of matrices of the layers that have another; notices: what a user should know who leaves the weight format to us; stored: how its tensors
-    are stored, where that is more than its precision; embedding: what it says of how it is to embed texts.
+    is merged into it, in order; precision: of the matrices of its layers; tables: that of embedding and head where it is another;
+    matrices: those of the layers that have another than most, by name; notices: what a user should know who leaves the weight
+    format to us; stored: how its tensors are stored, where that is more than its precision; embedding: what it says of how it is
+    to embed texts.
     """
 
     resolved: Resolved
@@ -53,6 +56,12 @@ class Source:
     def mapped(self) -> tuple[Path, ...]:
         """The files whose pages are mapped while weights are packed; a bundle is read instead."""
         return () if self.parameters is None else tuple(self.parameters.checkpoint.files())
+
+    @property
+    def converted(self) -> bool:
+        """Whether matrices are made of codes or sums first, before they are packed."""
+        kinds = {self.precision, self.tables or self.precision, *self.matrices.values()}
+        return self.parameters is not None and (bool(self.adapters) or not kinds <= _READ_AS_THEY_ARE)
 
     def fill(self, graph: Graph, library: Path, out: memoryview, progress: Callable[[str], None] | None) -> None:
         """Put the packed weights into `out`. library: the graph's compiled code, which packs them."""

@@ -41,8 +41,11 @@ class Options:
 
 
 def build_graph(spec: Spec, options: Options, *, dump: Path | None = None) -> Graph:
-    """The planned graph of a spec. dump: folder that receives the graph as text after the trace and after each pass."""
-    graph = part_kinds(trace(spec), dict(options.matrices))
+    """The planned graph of a spec. dump: folder that receives the graph as text after the trace and after each pass.
+
+    Raises UserError for formats of single matrices that the model cannot have.
+    """
+    graph = part_kinds(trace(spec), {name: own for name, own in options.matrices if own != options.weights})
     facts: dict[str, Any] = {"weights": options.weights, "kv": options.kv, "ropes": len(spec.ropes)}
     if options.tables not in (None, options.weights):
         facts["tables"] = options.tables
