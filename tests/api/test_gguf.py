@@ -8,7 +8,7 @@ models = pytest.importorskip("tests.gguf_models", reason="transformers and torch
 
 from llmos.api.assemble import fill_weights, weights_bytes  # noqa: E402
 from llmos.api.gguf import open_gguf  # noqa: E402
-from llmos.api.prepare import choose_options, open_source  # noqa: E402
+from llmos.api.prepare import choose_options, demand, open_source  # noqa: E402
 from llmos.compiler import build_graph, layout  # noqa: E402
 from llmos.core.errors import FormatError, UserError  # noqa: E402
 from llmos.models import forward  # noqa: E402
@@ -16,6 +16,8 @@ from llmos.ops.numpy_ops import NumpyOps  # noqa: E402
 from llmos.weights import unpack, widened  # noqa: E402
 from tests.gguf_files import KINDS, PLAIN, plain, write  # noqa: E402
 from tests.tiny_checkpoints import logits  # noqa: E402
+
+ROUTERS = {f"blk.{i}.ffn_gate_inp.weight": "F32" for i in range(8)}
 
 
 def check_logits(path, model, tolerance=1e-5) -> None:
@@ -172,14 +174,44 @@ def test_the_precision_is_the_smallest_format_that_holds_all_matrices(tmp_path):
 )
 def test_what_stays_float32_has_no_say_in_the_format(tmp_path, kind, format):
     case = models.WIDE["mixtral"]
-    routers = {f"blk.{i}.ffn_gate_inp.weight": "F32" for i in range(8)}
     model = case.model()
-    path = models.write_model(tmp_path / "x.gguf", case, model, kind, routers)
+    path = models.write_model(tmp_path / "x.gguf", case, model, kind, ROUTERS)
     precision = open_gguf(path).parameters.precision
     assert (precision.dtype, precision.tables, precision.notices) == (format, None, ())
     check_logits(path, model)
     path = models.write_model(tmp_path / "y.gguf", models.WIDE["gpt2"], models.wide_gpt2(), kind)
     assert open_gguf(path).parameters.precision.dtype == format  # its positions are F32
+
+
+def test_what_most_values_have_is_counted_in_parameters_not_in_the_tensors_that_hold_them(tmp_path):
+    """GPT-2's tensor of queries, keys and values is met three times: half of these values, it would be three quarters."""
+    case = models.WIDE["gpt2"]
+    path = models.write_model(tmp_path / "x.gguf", case, case.model(), "Q8_0", {"blk.0.attn_qkv.weight": "Q4_0"})
+    precision = open_gguf(path).parameters.precision
+    assert (precision.dtype, set(precision.matrices)) == ("int8", {f"layer.0.{name}" for name in "qkv"})
+
+
+def test_tables_take_the_smallest_format_that_holds_them_too(tmp_path):
+    case = models.WIDE["llama"]
+    tables = {"output.weight": "Q4_0", "token_embd.weight": "Q4_0"}
+    path = models.write_model(tmp_path / "x.gguf", case, case.model(), "Q8_0", tables)
+    precision = open_gguf(path).parameters.precision
+    assert (precision.dtype, precision.tables, precision.notices) == ("int8", "int4", ())
+
+
+def test_codes_in_a_file_of_floats_are_counted_with_the_memory_that_converts_them(tmp_path):
+    case = models.WIDE["llama"]
+    sizes = {}
+    for kind in ("F16", "Q8_0"):
+        path = models.write_model(tmp_path / f"{kind}.gguf", case, case.model(), "F16", {"blk.0.ffn_down.weight": kind})
+        source = open_source(str(path))
+        assert source.precision == "float16"
+        options = choose_options(source, None, None)
+        graph = build_graph(source.spec, options)
+        made = demand(source, options, graph, context=8, batch=1, threads=1)
+        sizes[kind] = made.sizes.converted
+        assert ("float16" in made.others()) == (kind == "Q8_0")  # all in float16 is another choice then
+    assert sizes["F16"] == 0 < sizes["Q8_0"]
 
 
 def test_matrices_of_two_kinds_keep_a_format_each(tmp_path):
@@ -206,6 +238,50 @@ def test_matrices_that_are_computed_as_one_share_a_format(tmp_path):
     assert "stored as q4_0 are rounded" not in "".join(precision.notices)  # its codes are those of int8, too
 
 
+def expected_scores(model):
+    """Ids, what transformers gives each but the first, and how far activations in int8 may lead from it."""
+    ids = np.random.default_rng(1).integers(0, model.config.vocab_size, 17).tolist()
+    expected = logits(model.double(), ids)
+    shifted = expected - expected.max(-1, keepdims=True)
+    scores = (shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))[np.arange(16), ids[1:]]
+    return ids, scores, 5e-2 * np.abs(expected).max()
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize(
+    ("kind", "down", "formats"),
+    [
+        ("Q8_0", "F16", ("int8", "float16")),  # their activations differ too
+        pytest.param("Q4_0", "Q8_0", ("int4", "int8"), marks=pytest.mark.slow),
+    ],
+)
+def test_experts_multiply_into_and_out_of_themselves_in_other_formats(tmp_path, kind, down, formats):
+    """As llama.cpp's Q4_K_M has mixtures of experts: half of the layers keep the experts' down in more bits."""
+    import llm
+
+    case, downs = models.WIDE["mixtral"], "blk.0.ffn_down_exps.weight"
+    model = case.model()
+    path = models.write_model(tmp_path / "x.gguf", case, model, kind, {downs: down} | ROUTERS)
+    precision = open_gguf(path).parameters.precision
+    assert precision.dtype == formats[0] and not precision.notices
+    assert dict(precision.matrices) == {f"layer.0.expert.{e}.down": formats[1] for e in range(3)}
+    ids, wanted, tolerance = expected_scores(model)
+    with llm.load_model(path, threads=2) as loaded:
+        assert loaded.info()["formats"]["matrices"] == f"3 {formats[1]}"
+        scores = loaded.score(ids)
+    assert np.abs(np.array(scores[1:]) - wanted).max() <= tolerance
+
+
+def test_gates_of_experts_share_the_format_of_their_ups(tmp_path):
+    case = models.WIDE["mixtral"]
+    others = {"blk.1.ffn_up_exps.weight": "Q8_0"} | ROUTERS
+    path = models.write_model(tmp_path / "x.gguf", case, case.model(), "Q4_0", others)
+    wanted = {f"layer.1.expert.{e}.{part}": "int8" for e in range(3) for part in ("gate", "up")}
+    assert dict(open_gguf(path).parameters.precision.matrices) == wanted
+    source = open_source(str(path))
+    build_graph(source.spec, choose_options(source, None, None))
+
+
 @pytest.mark.toolchain
 def test_a_mixture_of_types_is_compiled_as_one_and_into_one_file(tmp_path):
     """As llama.cpp's Q4_K_M has it: half of the layers keep values and down in more bits."""
@@ -215,17 +291,14 @@ def test_a_mixture_of_types_is_compiled_as_one_and_into_one_file(tmp_path):
     model = case.model()
     more = {"blk.0.attn_v.weight": "Q6_K", "blk.0.ffn_down.weight": "Q6_K", "output.weight": "Q6_K"}
     path = models.write_model(tmp_path / "x.gguf", case, model, "Q4_K", more)
-    ids = np.random.default_rng(1).integers(0, model.config.vocab_size, 17).tolist()
-    expected = logits(model.double(), ids)
-    shifted = expected - expected.max(-1, keepdims=True)
-    wanted = (shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))[np.arange(16), ids[1:]]
+    ids, wanted, tolerance = expected_scores(model)
     with pytest.warns(UserWarning, match="rounded a second time"):
         loaded = llm.load_model(path)
     with loaded:
         formats = loaded.info()["formats"]
         assert (formats["weights"], formats["tables"], formats["matrices"]) == ("uint4", "int8", "4 int8")
         scores = loaded.score(ids)
-    assert np.abs(np.array(scores[1:]) - wanted).max() <= 5e-2 * np.abs(expected).max()
+    assert np.abs(np.array(scores[1:]) - wanted).max() <= tolerance
     with pytest.warns(UserWarning, match="rounded a second time"):
         llm.compile(path, tmp_path / "x.llm")
     with llm.load_model(tmp_path / "x.llm") as bundle:

@@ -47,6 +47,21 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("tables", ["F16", "Q8_0"])
+def test_sums_are_not_rounded_to_codes_in_a_file_of_floats_either(tmp_path, tables):
+    case, model = models.WIDE["llama"], models.WIDE["llama"].model()
+    others = {"blk.0.ffn_down.weight": "Q8_0", "token_embd.weight": tables, "output.weight": tables}
+    path = models.write_model(tmp_path / "x.gguf", case, model, "BF16", others)
+    adapted(tmp_path / "adapter", model, ["down_proj"])
+    source = open_source(str(path), [str(tmp_path / "adapter")])
+    assert (source.precision, source.tables, dict(source.matrices)) == (
+        "bf16",
+        "float16",
+        {"layer.0.down": "float16"},
+    )
+    assert "stored as int8, which cannot hold it with an adapter" in source.notices[0]
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_merged_model_is_that_of_peft(case, tmp_path):
     name, cases, kind, targets = CASES[case]

@@ -69,7 +69,8 @@ class Parameters(Mapping[str, Tensor | QuantizedTensor]):
         names = set(checkpoint.names())
         self._prefix = max(prefixes, key=lambda prefix: sum(prefix + s.name in names for s in sources.values()))
         self._check(names, unused, frozenset(spare), tied)
-        self.precision = precision_of({n: checkpoint.tensor(self._tensor_names(n)[0]) for n in shapes}, checkpoint.path)
+        stored = {name: checkpoint.tensor(self._tensor_names(name)[0]) for name in shapes}
+        self.precision = precision_of(stored, checkpoint.path, shapes)
 
     def __getitem__(self, name: str) -> Tensor | QuantizedTensor:
         tensor, heads = self._selected(name), self._sources[name].paired_heads

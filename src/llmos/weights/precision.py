@@ -35,8 +35,13 @@ class Precision:
     notices: tuple[str, ...] = ()
 
 
-def precision_of(tensors: Mapping[str, Stored], where: object) -> Precision:
-    """The precision of parameters by their names. Raises FormatError for numbers of other kinds, naming `where` they are."""
+def precision_of(
+    tensors: Mapping[str, Stored], where: object, shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> Precision:
+    """The precision of parameters by their names. Raises FormatError for numbers of other kinds, naming `where` they are.
+
+    tensors: what each is stored in; shapes: of the parameters, where a tensor holds several.
+    """
     strange = {tensor.dtype for tensor in tensors.values() if isinstance(tensor, Tensor)} - set(_PLAIN)
     if strange:
         known = ", ".join(_PLAIN)
@@ -44,13 +49,13 @@ def precision_of(tensors: Mapping[str, Stored], where: object) -> Precision:
     matrices = {name: tensor for name, tensor in tensors.items() if len(tensor.shape) >= 2 and _has_a_say(name)}
     if not _quantized(matrices.values()):
         return Precision(dtype=_widest(matrices.values()))
-    layers = {name: tensor for name, tensor in matrices.items() if "layer." in name}
+    layers = {name: tensor for name, tensor in matrices.items() if name.startswith(("layer.", "encoder."))}
     formats = _of_each(layers)
     if formats is None:
         return Precision(dtype="float16", notices=(_decoded(layers),))
-    format = _most(formats, layers)
+    format = _most(formats, shapes or {name: tensor.shape for name, tensor in layers.items()})
     tables = [tensor for name, tensor in matrices.items() if name not in layers]
-    of_tables = _of_tables(tables, format)
+    of_tables = (_format(tables) or "float16") if tables else format
     rounded = _rounded(tables, of_tables).union(*(_rounded([layers[name]], own) for name, own in formats.items()))
     return Precision(
         dtype=format,
@@ -82,16 +87,18 @@ _STACKS = {"q": "qkv", "k": "qkv", "v": "qkv", "gate": "gate_up", "up": "gate_up
 
 
 def _stack(name: str) -> str:
-    """What a matrix is computed together with: queries with keys and values, gate with up, an expert's with all other experts'."""
+    """What a matrix is computed together with: queries with keys and values, gate with up, either of these and down of an expert
+    with those of all others.
+    """
     before, _, last = name.rpartition(".")
-    return f"{re.sub(r'expert.[0-9]+', 'experts', before)}.{_STACKS.get(last, last)}"
+    return f"{re.sub(r'[.]expert[.][0-9]+$', '.experts', before)}.{_STACKS.get(last, last)}"
 
 
-def _most(formats: Mapping[str, str], layers: Mapping[str, Stored]) -> str:
+def _most(formats: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> str:
     """The format that most values have."""
     values: dict[str, int] = {}
     for name, format in formats.items():
-        values[format] = values.get(format, 0) + math.prod(layers[name].shape)
+        values[format] = values.get(format, 0) + math.prod(shapes[name])
     return max(values, key=lambda name: (values[name], name))
 
 
@@ -109,13 +116,6 @@ def _format(matrices: Iterable[Stored]) -> str | None:
     common = next((format for format in ("int4", "uint4", "int8") if all(format in formats for formats in held)), None)
     fits = all(tensor.fits == "int8" for tensor in quantized)
     return common or ("int8" if fits else None)
-
-
-def _of_tables(tables: list[Stored], of_layers: str) -> str:
-    """The format of the layers where it holds the tables as they are, else their own."""
-    if all(isinstance(tensor, QuantizedTensor) and of_layers in tensor.formats for tensor in tables):
-        return of_layers
-    return _format(tables) or "float16"
 
 
 def _rounded(matrices: Iterable[Stored], format: str) -> set[str]:

@@ -20,6 +20,8 @@ from llmos.weights.tensor import Tensor
 
 __all__ = ["AdaptedParameters", "Overlay", "bare_name", "unties"]
 
+_CODES = {"int8", "int4", "uint4"}
+
 
 class _Source(Protocol):
     @property
@@ -97,7 +99,7 @@ class Overlay:
 
 
 class AdaptedParameters(Mapping[str, Tensor | QuantizedTensor]):
-    """The parameters of a base model with the deltas of adapters added. precision: that of the base, float16 where it is quantised.
+    """The parameters of a base model with the deltas of adapters added. precision: that of the base, float16 where that is codes.
 
     sources: where each parameter lies in checkpoints of the Hugging Face layout, which adapters are named by; prefixes: what may
     stand before all names; stacks: of these sources, where the base is stored in another layout. Raises UserError for adapters of another
@@ -168,13 +170,26 @@ class AdaptedParameters(Mapping[str, Tensor | QuantizedTensor]):
 
 def _precision(base: Parameters) -> Precision:
     """A sum fits no grid of integers any more: it is not rounded to one unless someone asks for that."""
-    if base.precision.dtype not in ("int8", "int4", "uint4"):
-        return base.precision
+    was = base.precision
+    stored = sorted({was.dtype, was.tables or was.dtype, *was.matrices.values()} & _CODES)
+    if not stored:
+        return was
     told = (
-        f"the base model is stored as {base.precision.dtype}, which cannot hold it with an adapter merged: the weights become float16; "
+        f"the base model is stored as {', '.join(stored)}, which cannot hold it with an adapter merged: such weights become float16; "
         "weights='int4' or 'int8' rounds them"
     )
-    return Precision(dtype="float16", notices=(told,))
+    dtype, tables = _of_sums(was.dtype), _of_sums(was.tables or was.dtype)
+    matrices = {name: _of_sums(format) for name, format in was.matrices.items()}
+    return Precision(
+        dtype=dtype,
+        tables=None if tables == dtype else tables,
+        matrices={name: format for name, format in matrices.items() if format != dtype},
+        notices=(told,),
+    )
+
+
+def _of_sums(format: str) -> str:
+    return "float16" if format in _CODES else format
 
 
 def _merged(base: Tensor | QuantizedTensor, delta: Delta) -> QuantizedTensor:
