@@ -1,7 +1,6 @@
 """A SentencePiece model as a `tokenizers` tokenizer and the rules that go with it.
 
-As transformers does it (convert_slow_tokenizer.py): pieces keep their ids, every way to put a BPE piece together from two is
-a merge, in the order of scores.
+As transformers does it (convert_slow_tokenizer.py): pieces keep their ids.
 """
 
 import base64
@@ -9,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from llmos.core.errors import FormatError
+from llmos.text.piece_merges import piece_merges
 from llmos.text.sentencepiece import Rules
-from llmos.text.sentencepiece_file import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, Piece, SentencePieceFile
+from llmos.text.sentencepiece_file import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, SentencePieceFile
 from llmos.text.sentencepiece_normalizer import SPACE
 
 __all__ = ["tokenizer_of_sentencepiece"]
-
-_MOST_SPLITS = 8_000_000  # of pieces in two; real vocabularies have below a tenth of that
 
 
 def tokenizer_of_sentencepiece(file: SentencePieceFile, where: str | Path) -> tuple[Any, Rules]:
@@ -70,24 +68,7 @@ def _bpe(file: SentencePieceFile, where: str | Path) -> Any:
     from tokenizers import models
 
     vocab = {piece.text: i for i, piece in enumerate(file.pieces)}
-    merges = _merges([piece for piece in file.pieces if piece.kind == NORMAL], where)
+    normal = {piece.text: piece.score for piece in file.pieces if piece.kind == NORMAL}
+    merges = piece_merges(normal.items(), normal, where)
     unknown = file.pieces[file.unk_id].text
     return models.BPE(vocab, merges, unk_token=unknown, fuse_unk=True, byte_fallback=file.byte_fallback)
-
-
-def _merges(pieces: list[Piece], where: str | Path) -> list[tuple[str, str]]:
-    """Pairs of pieces that make one, the best first.
-
-    Of pairs that make equal pieces that with the longer left part comes first: so a run grows from its left, as in
-    SentencePiece, which takes the leftmost of equal ones.
-    """
-    if sum(len(piece.text) for piece in pieces) > _MOST_SPLITS:
-        raise FormatError(where, f"has BPE pieces of more than {_MOST_SPLITS} characters together")
-    known = {piece.text for piece in pieces}
-    found = [
-        (-piece.score, -k, piece.text[:k], piece.text[k:])
-        for piece in pieces
-        for k in range(1, len(piece.text))
-        if piece.text[:k] in known and piece.text[k:] in known
-    ]
-    return [(left, right) for _, _, left, right in sorted(found, key=lambda pair: pair[:2])]

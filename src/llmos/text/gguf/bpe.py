@@ -6,11 +6,11 @@ from typing import Any
 from llmos.core.errors import FormatError
 from llmos.text.gguf.splits import SPLITS, Split
 from llmos.text.gguf.vocabulary import Kind, Vocabulary
+from llmos.text.piece_merges import piece_merges
 
 __all__ = ["byte_level", "sentence_pieces", "split_of"]
 
 _SPACE = "▁"
-_MOST_SPLIT_CHARACTERS = 1 << 26  # looked at in all ways to part all pieces in two; real vocabularies need a tenth
 
 
 def split_of(vocabulary: Vocabulary, where: Path) -> Split:
@@ -50,12 +50,14 @@ def sentence_pieces(vocabulary: Vocabulary, where: Path) -> Any:
 
     if len(vocabulary.scores) != len(vocabulary.tokens):
         raise FormatError(where, "tokenizer.ggml.scores is missing: a vocabulary of kind llama needs them")
+    merged = vocabulary.of_kind(Kind.NORMAL, Kind.USER_DEFINED, Kind.UNUSED)
+    pieces = ((vocabulary.tokens[i], vocabulary.scores[i]) for i in merged)
     prefix = vocabulary.flags.get("add_space_prefix", True)
     unknown = vocabulary.named.get("unk_token")
     tokenizer = Tokenizer(
         models.BPE(
             vocabulary.ids,
-            _merges(vocabulary, where),
+            piece_merges(pieces, vocabulary.ids, where),
             unk_token=None if unknown is None else vocabulary.tokens[unknown],
             fuse_unk=True,
             byte_fallback=True,
@@ -68,19 +70,3 @@ def sentence_pieces(vocabulary: Vocabulary, where: Path) -> Any:
         [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), *strip]
     )
     return tokenizer
-
-
-def _merges(vocabulary: Vocabulary, where: Path) -> list[tuple[str, str]]:
-    """Pairs of tokens that make one, the best score first; among those of one token, the lowest ids first."""
-    ids, scores, merges, looked_at = vocabulary.ids, vocabulary.scores, [], 0
-    merged = vocabulary.of_kind(Kind.NORMAL, Kind.USER_DEFINED, Kind.UNUSED)
-    for i in sorted(merged, key=lambda i: (-scores[i], i)):
-        token = vocabulary.tokens[i]
-        looked_at += len(token) ** 2
-        if looked_at > _MOST_SPLIT_CHARACTERS:
-            raise FormatError(where, "tokenizer.ggml.tokens are longer than those of any model")
-        pairs = [(token[:k], token[k:]) for k in range(1, len(token))]
-        merges += sorted(
-            (pair for pair in pairs if pair[0] in ids and pair[1] in ids), key=lambda p: (ids[p[0]], ids[p[1]])
-        )
-    return merges
