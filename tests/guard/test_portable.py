@@ -35,7 +35,7 @@ ALLOWED = {
     "llmos/cli/interrupts.py": {"os.set_blocking", "select.select", "signal.pthread_kill", "signal.siginterrupt"},
     "llmos/compiler/toolchain.py": {"os.killpg", "signal.SIGKILL"},
     "llmos/hardware/anonymous.py": {"mmap.MAP_PRIVATE", "mmap.MAP_ANONYMOUS", "mmap.MADV_HUGEPAGE"},
-    "llmos/hardware/cores.py": {"os.sched_getaffinity"},
+    "llmos/hardware/cores.py": {"os.sched_getaffinity", "os.sched_setaffinity"},
     "llmos/hardware/foreign_memory.py": {"os.sysconf"},
 }
 KERNEL_FILES = {"llmos/hardware"}  # read by functions that say what is known without them

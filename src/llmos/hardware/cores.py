@@ -12,7 +12,7 @@ from llmos.hardware.cgroups import cgroup_folders
 from llmos.hardware.sysctl import Sysctl, sysctl
 from llmos.hardware.text_files import read_int, read_text
 
-__all__ = ["Topology", "topology", "usable_cores"]
+__all__ = ["Topology", "pin_thread", "topology", "usable_cores"]
 
 _ROOT = Path("/")
 
@@ -55,6 +55,13 @@ def usable_cores(root: Path = _ROOT) -> int:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota(root)
     return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+
+
+def pin_thread(rank: int) -> None:
+    """Keep the calling thread on one of the process's logical processors, where the system can: for measurements."""
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[rank % len(cores)]})
 
 
 def cpu_quota(root: Path = _ROOT) -> float | None:

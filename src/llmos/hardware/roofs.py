@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from llmos.hardware.anonymous import anonymous_memory
+from llmos.hardware.cores import pin_thread
 from llmos.hardware.memory import memory
 
 __all__ = ["PROBE_SOURCE", "measure_bandwidth", "measure_peak"]
@@ -46,7 +47,7 @@ def measure_bandwidth(probe: ctypes.CDLL, threads: int, *, repeats: int = 5, n_b
 
 
 def measure_peak(
-    probe: ctypes.CDLL, format: Literal["float32", "bf16", "int8"], threads: int, *, repeats: int = 3
+    probe: ctypes.CDLL, format: Literal["float32", "bf16", "int8"], threads: int, *, repeats: int = 8
 ) -> float:
     """Operations per second of products in a format on `threads` threads (a multiply and an add are two), best of `repeats`."""
     run = getattr(probe, f"llmos_probe_{format}")
@@ -66,6 +67,7 @@ def _best(threads: int, repeats: int, work: Callable[[int], object]) -> float:
     spans: list[list[tuple[float, float]]] = [[] for _ in range(repeats)]
 
     def run(rank: int) -> None:
+        pin_thread(rank)  # else both may start on one core and stay there for longer than a repeat takes
         for span in spans:
             together.wait()
             began = time.perf_counter()
