@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PROMPT ?= Once upon a time
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 FUZZ_SECONDS ?= 60
 FUZZ_GROUPS ?= weights quantised gguf text templates configs bundles
 
@@ -36,8 +37,8 @@ fuzz: $(VENV)/.fuzz ## look for files that break the readers, FUZZ_SECONDS for e
 		$(BIN)/python -m tests.fuzz.fuzz_readers $$group .work/fuzz -verbosity=0 -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 
-bench: $(VENV)/.warm ## times and speeds, as JSON on stdout
-	$(BIN)/python benchmarks/run.py
+bench: $(VENV)/.warm ## LLMOS beside its peers (BENCH_ARGS="--rows decode --turns 3"), as JSON on stdout
+	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
 wheels: $(VENV)/.dev ## a wheel for each platform, into dist/
 	$(BIN)/python release/wheels.py

@@ -21,10 +21,10 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from qwen_shape import CONFIG, write_folder
+from shapes import A, write_folder
 
 HERE = Path(__file__).resolve()
-SMALL = CONFIG | {"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30}
+SMALL = A | {"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30}
 SMALL |= {"num_attention_heads": 9, "num_key_value_heads": 3}
 WITHIN = {"memory": 0.10, "prefill": 0.25, "decode": 0.25}
 
@@ -97,7 +97,7 @@ def run_all(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def model_path(name: str, folder: Path, seed: int) -> str:
     """The checkpoint of a shape, written where it is not there yet."""
-    shapes = {"0.5b": CONFIG, "135m": SMALL, "random": random_shape(seed)}
+    shapes = {"0.5b": A, "135m": SMALL, "random": random_shape(seed)}
     if name not in shapes:
         return name
     path = folder / (f"random-{seed}" if name == "random" else name)
@@ -108,7 +108,7 @@ def random_shape(seed: int) -> dict[str, Any]:
     """A shape that nobody tuned anything for."""
     draw = random.Random(seed)
     kv_heads, group, head_dim = draw.choice((1, 2, 3, 5)), draw.choice((1, 2, 4)), draw.choice((48, 64, 80, 96, 128))
-    return CONFIG | {
+    return A | {
         "num_key_value_heads": kv_heads,
         "num_attention_heads": kv_heads * group,
         "head_dim": head_dim,

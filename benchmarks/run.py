@@ -1,6 +1,14 @@
-"""`make bench`: start-up, compile times, and speed beside llama.cpp in the same minutes. One JSON document on stdout.
+"""`make bench`: LLMOS beside its peers on this machine, in turn, in one call; besides start-up and compile times.
 
-The peer lives in any Python that has llama-cpp-python and gguf: name it with --peer-python. Without one the report says so.
+Everybody gets two threads, huge pages and the own fastest format at about the same bits. Every measurement is a process of its
+own; `--prefix` names a command to start each under, where a machine is shared. One question is a matter of a minute:
+
+    python benchmarks/run.py --parts speed --rows decode32 --models A --formats int4 --peers llama.cpp --turns 3
+
+Peers live in interpreters of their own: `--peer NAME=PYTHON`, or LLMOS_BENCH_PEERS with commas between several; without, the
+interpreter of this run is asked. One that is missing is named, with how to install it. A row is void where the ratios of its
+turns spread by more than 15 % (distance of the quartiles over the median). JSON goes
+to stdout.
 """
 
 import argparse
@@ -12,108 +20,121 @@ import tempfile
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+from contenders import PEERS, WEIGHTS, Runner, ours, pythons_from, words
+from shapes import SHAPES, write_folder
+from speed import ROWS, Comparison, rows_named
+
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
 PARTS = ("machine", "startup", "compile", "speed")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peer-python", default=sys.executable, help="interpreter with llama-cpp-python and gguf")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--rounds", type=int, default=2, help="times that every side takes its turn")
-    parser.add_argument("--threads", type=int, help="threads for every side [all that may be used]")
-    options = parser.parse_args()
-    report: dict[str, Any] = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit()}
-    from llmos.hardware import usable_cores
-
-    threads = options.threads or usable_cores()
-    for part in options.only:
-        print(f"measuring {part}", file=sys.stderr)
-        report[part] = measure(part, options, threads)
+    options = arguments()
+    sys.path.insert(0, str(ROOT / "src"))
+    report: dict[str, Any] = {"when": now(), "commit": commit()}
+    for part in options.parts:
+        print(f"measuring {part}", file=sys.stderr, flush=True)
+        report[part] = measure(part, options)
     print(json.dumps(report, indent=2))
 
 
-def measure(part: str, options: argparse.Namespace, threads: int) -> Any:
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", type=listed, default=PARTS, help=f"of {','.join(PARTS)} [all]")
+    parser.add_argument("--rows", type=listed, default=tuple(ROWS), help=f"or beginnings of {','.join(ROWS)} [all]")
+    parser.add_argument(
+        "--models", type=listed, default=tuple(SHAPES), help="A: Qwen2.5-0.5B, B: TinyLlama-1.1B [both]"
+    )
+    parser.add_argument("--formats", type=listed, default=WEIGHTS, help=f"of {','.join(WEIGHTS)} [all]")
+    parser.add_argument("--peers", type=listed, default=tuple(PEERS), help=f"of {','.join(PEERS)} [all]")
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON", help="interpreter of a peer")
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="another LLMOS that takes part as a peer")
+    parser.add_argument("--turns", type=int, default=9)
+    parser.add_argument("--retries", type=int, default=2, help="times that void rows are measured again")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--prefix", type=words, default=[], metavar="COMMAND", help="start each measurement under it")
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / ".work" / "bench", help="keep models and conversions here"
+    )
+    return parser.parse_args()
+
+
+def listed(text: str) -> tuple[str, ...]:
+    return tuple(part for part in text.split(",") if part)
+
+
+def measure(part: str, options: argparse.Namespace) -> Any:
     if part == "machine":
-        return machine()
+        return machine(options)
     if part == "speed":
-        return speed(options.peer_python, options.rounds, threads)
+        return speed(options)
     from startup import compile_times, first_token_times
 
     return first_token_times() if part == "startup" else compile_times()
 
 
-def machine() -> dict[str, Any]:
-    from llmos.api import measure_roofs
+def machine(options: argparse.Namespace) -> dict[str, Any]:
     from llmos.hardware import memory, model_name, topology
 
     facts = {"processor": model_name(), "topology": asdict(topology()), "memory": asdict(memory())}
-    return facts | {"roofs": asdict(measure_roofs())}
+    return facts | {"roofs": limits(options)}
 
 
-def speed(peer_python: str, rounds: int, threads: int) -> dict[str, Any]:
-    """Turns of ours and the peer's, one after the other, so that a disturbance meets both."""
-    missing = peer_missing(peer_python)
-    out: dict[str, Any] = {"model": "random weights in the shape of Qwen2.5-0.5B"}
-    if missing:
-        out["peer_missing"] = missing
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        run([sys.executable, str(HERE / "qwen_shape.py"), str(folder / "hf")])
-        for weights in ("bf16", "int8"):
-            sides = {"llmos": [sys.executable, str(HERE / "speed_llmos.py"), str(folder / "hf")]}
-            if not missing:
-                file = folder / f"{weights}.gguf"
-                run([peer_python, str(HERE / "qwen_shape.py"), str(file), "--gguf", weights])
-                sides["llama.cpp"] = [peer_python, str(HERE / "speed_llama_cpp.py"), str(file)]
-            out[weights] = compare(sides, ["--weights", weights, "--threads", str(threads)], rounds)
-    return out
+def limits(options: argparse.Namespace) -> dict[str, Any]:
+    """The machine's limits at this moment, measured in a child under the prefix."""
+    command = [*options.prefix, sys.executable, str(HERE / "limits.py"), str(options.threads)]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=variables)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def compare(sides: dict[str, list[str]], flags: list[str], rounds: int) -> dict[str, Any]:
-    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
-    for _ in range(rounds):
-        for side, command in sides.items():
-            runs[side].append(json.loads(run([*command, *flags]).splitlines()[-1]))
-    out: dict[str, Any] = {side: summary(reports) for side, reports in runs.items()}
-    if "llama.cpp" in out:
-        pairs = ("prefill_tokens_per_s", "decode_tokens_per_s")
-        out["ratio"] = {name: out["llmos"][name]["median"] / out["llama.cpp"][name]["median"] for name in pairs}
-    return out
+def speed(options: argparse.Namespace) -> dict[str, Any]:
+    from llmos.api.roofs import build_probe
+    from llmos.compiler import chosen_target
+    from llmos.core.env import environment
+
+    pythons = pythons_from([*filter(None, [environment().bench_peers]), *options.peer])
+    runner = Runner(pythons=pythons, prefix=options.prefix, threads=options.threads)
+    contenders = [ours(ROOT), *([ours(options.before, "before")] if options.before else [])]
+    contenders += [peer for name, peer in PEERS.items() if name in options.peers]
+    versions = {contender.name: runner.version(contender) for contender in contenders}
+    for name, told in versions.items():
+        if "missing" in told:
+            print(f"{name} is not measured: {told['missing']}; {told['install']}", file=sys.stderr, flush=True)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.folder) as fresh:
+        comparison = Comparison(
+            runner=runner,
+            contenders=[contender for contender in contenders if "missing" not in versions[contender.name]],
+            folder=options.folder,
+            fresh=Path(fresh),
+            probe=build_probe(chosen_target(None)),
+            limits=lambda: limits(options),
+            turns=options.turns,
+            retries=options.retries,
+        )
+        return {"versions": versions, "rows": list(rows(comparison, options))}
 
 
-def summary(reports: list[dict[str, Any]]) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for name in ("prefill_tokens_per_s", "decode_tokens_per_s"):
-        values = [value for report in reports for value in report[name]]
-        out[name] = {"median": median(values), "min": min(values), "max": max(values)}
-    for name in ("load_s", "peak_rss_bytes"):
-        out[name] = median(report[name] for report in reports)
-    return out
+def rows(comparison: Comparison, options: argparse.Namespace) -> Any:
+    about = {"when": now(), "commit": commit()}
+    for shape in options.models:
+        if not (options.folder / shape / "config.json").exists():
+            write_folder(options.folder / shape, SHAPES[shape])
+        for weights in options.formats:
+            for row in comparison.rows(shape, weights, rows_named(options.rows)):
+                yield row | about
 
 
-def peer_missing(python: str) -> str | None:
-    """Why the peer cannot run, None where it can."""
-    done = subprocess.run([python, "-c", "import gguf, llama_cpp"], capture_output=True, text=True)
-    if done.returncode == 0:
-        return None
-    return f"llama.cpp was not measured: {done.stderr.strip().splitlines()[-1]}; pip install 'llmos[bench]', or --peer-python"
-
-
-def run(command: list[str]) -> str:
-    """Standard output of a command. Huge pages are asked for on behalf of every side: the peers do not do it themselves."""
-    variables = {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=variables)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)} exited with {done.returncode}")
-    return done.stdout
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def commit() -> str | None:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True)
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True)
     return done.stdout.strip() or None
 
 

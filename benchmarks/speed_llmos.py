@@ -1,26 +1,45 @@
-"""LLMOS through its public interface, as `protocol` asks: greedy, one sequence."""
+"""LLMOS, as `protocol` asks: a compiled bundle, the engine that all interfaces share, greedy."""
 
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
-from protocol import arguments, measure
+import numpy  # noqa: F401  (what any program has; the memory of LLMOS is counted above it)
+import tokenizers  # noqa: F401
+from protocol import Room, main
 
-import llmos.api
+import llmos
+from llmos.api import compile_model, load_model
+from llmos.runtime import Request
 
 
 class Ours:
-    def __init__(self, path: str, weights: str, threads: int):
-        self.path, self.weights, self.threads = path, weights, threads
+    def version(self) -> dict[str, str]:
+        return {"version": llmos.__version__}
 
-    def load(self) -> None:
-        self.model = llmos.api.load_model(self.path, weights=self.weights, context=1024, threads=self.threads)
+    def convert(self, shape: str, folder: Path, out: Path, format: str) -> None:
+        compile_model(str(folder), out, weights=format)
 
-    def generate(self, ids: Sequence[int], n: int) -> tuple[float, float]:
-        generation = self.model.generate(list(ids), max_tokens=n, temperature=0, ignore_eos=True)
-        assert len(generation.tokens) == n, f"{len(generation.tokens)} tokens came, {n} were asked for"
-        return generation.timings["first_token_s"], generation.timings["total_s"]
+    def load(self, path: str, format: str, threads: int, room: Room) -> None:
+        self.model = load_model(path, context=room.context, batch=room.sequences, threads=threads)
+
+    def weights(self) -> tuple[int, int]:
+        """(address, bytes) of the arena of weights."""
+        described = self.model._executor._model
+        return described.weights, described.weights_bytes
+
+    def generate(self, prompts: Sequence[Sequence[int]], n: int) -> tuple[float, float]:
+        engine = self.model._engine
+        began = time.perf_counter()
+        sequences = [engine.submit(Request(ids=tuple(ids), max_tokens=n)) for ids in prompts]
+        while not all(s.generated for s in sequences):
+            engine.step()
+        first = time.perf_counter()
+        while engine.step():
+            pass
+        assert all(len(s.generated) == n for s in sequences), [len(s.generated) for s in sequences]
+        return first - began, time.perf_counter() - first
 
 
 if __name__ == "__main__":
-    options = arguments(__doc__ or "")
-    ours = Ours(options.model, options.weights, options.threads)
-    measure(options, ours.load, ours.generate)
+    main(Ours())

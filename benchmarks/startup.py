@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from qwen_shape import CONFIG
+from shapes import A
 
 import llmos
 from llmos.compiler import Options, build_graph, build_shared, compile_code, target_named
@@ -53,7 +53,7 @@ def compile_times() -> dict[str, dict[str, float]]:
     embedded = json.loads((Path(llmos.__file__).parent / "embedded" / DEFAULT_MODEL / "config.json").read_text())
     target = target_named(environment().target, features())
     out: dict[str, dict[str, float]] = {}
-    for name, config in ((DEFAULT_MODEL, embedded), ("qwen2.5-0.5b-shape", CONFIG)):
+    for name, config in ((DEFAULT_MODEL, embedded), ("qwen2.5-0.5b-shape", A)):
         for weights in ("bf16", "int8"):
             with tempfile.TemporaryDirectory() as folder:
                 os.environ["LLMOS_CACHE"] = folder

@@ -11,6 +11,7 @@ from llmos.core.errors import UserError
 __all__ = ["Environment", "environment"]
 
 _KNOWN = {
+    "LLMOS_BENCH_PEERS": "interpreters with peers to benchmark beside: llama.cpp=PYTHON,openvino=PYTHON",
     "LLMOS_CACHE": "folder for compiled models and code (default: llmos in $XDG_CACHE_HOME, on Windows in %LOCALAPPDATA%)",
     "LLMOS_CC": "C++ compiler to use in place of the bundled one, with its arguments",
     "LLMOS_HUB_ENDPOINT": "address of a Hugging Face compatible hub (default: HF_ENDPOINT, then the public one)",
@@ -27,6 +28,7 @@ _KNOWN = {
 class Environment:
     """What the environment says. Fields are None where a variable is unset."""
 
+    bench_peers: str | None = None
     cache: Path
     cc: str | None = None
     hub_endpoint: str | None = None
@@ -48,6 +50,7 @@ def environment(variables: Mapping[str, str] = os.environ) -> Environment:
             raise UserError(f"environment variable {name} is not known to LLMOS: {hint}")
     test_data = variables.get("LLMOS_TEST_DATA")
     return Environment(
+        bench_peers=variables.get("LLMOS_BENCH_PEERS") or None,
         cache=_cache(variables),
         cc=variables.get("LLMOS_CC") or None,
         hub_endpoint=variables.get("LLMOS_HUB_ENDPOINT") or variables.get("HF_ENDPOINT") or None,

@@ -1,21 +1,20 @@
-"""Random checkpoints with the shape of Qwen2.5-0.5B, as a Hugging Face folder of the llama family and as GGUF files.
+"""Random checkpoints with the shapes of known models, as Hugging Face folders of the llama family and as GGUF files.
 
-The values do not matter to speed; that both sides read the same ones keeps the comparison plain.
+A is Qwen2.5-0.5B without its biases, B is TinyLlama-1.1B. The values do not matter to speed; that all sides read the same ones
+keeps the comparison plain. Standard library and numpy: the interpreters of peers import this too.
 """
 
-import argparse
 import json
 import struct
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["CONFIG", "tensors", "write_folder", "write_gguf"]
+__all__ = ["SHAPES", "A", "B", "tensors", "write_folder", "write_gguf"]
 
-CONFIG = {
+A = {
     "model_type": "llama",
     "architectures": ["LlamaForCausalLM"],
     "vocab_size": 151936,
@@ -33,10 +32,24 @@ CONFIG = {
     "mlp_bias": False,
     "tie_word_embeddings": True,
     "torch_dtype": "bfloat16",
+    "bos_token_id": 1,
+    "eos_token_id": 2,
 }
+B = A | {
+    "vocab_size": 32000,
+    "hidden_size": 2048,
+    "intermediate_size": 5632,
+    "num_hidden_layers": 22,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 4,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 1e4,
+    "tie_word_embeddings": False,
+}
+SHAPES = {"A": A, "B": B}
 
 
-def tensors(config: dict[str, Any] = CONFIG) -> dict[str, tuple[int, ...]]:
+def tensors(config: dict[str, Any] = A) -> dict[str, tuple[int, ...]]:
     """Name -> shape of every tensor of the checkpoint."""
     width, hidden = config["hidden_size"], config["intermediate_size"]
     heads, kv = (config[name] * config["head_dim"] for name in ("num_attention_heads", "num_key_value_heads"))
@@ -54,10 +67,11 @@ def tensors(config: dict[str, Any] = CONFIG) -> dict[str, tuple[int, ...]]:
             layer + "mlp.up_proj.weight": (hidden, width),
             layer + "mlp.down_proj.weight": (width, hidden),
         }
-    return out | {"model.norm.weight": (width,)}
+    out["model.norm.weight"] = (width,)
+    return out if config["tie_word_embeddings"] else out | {"lm_head.weight": (config["vocab_size"], width)}
 
 
-def values(config: dict[str, Any] = CONFIG) -> Iterator[tuple[str, np.ndarray]]:
+def values(config: dict[str, Any] = A) -> Iterator[tuple[str, np.ndarray]]:
     """(name, bfloat16 bits) of every tensor; norms are ones, matrices normal with deviation 0.02."""
     random = np.random.default_rng(0)
     for name, shape in tensors(config).items():
@@ -68,7 +82,7 @@ def values(config: dict[str, Any] = CONFIG) -> Iterator[tuple[str, np.ndarray]]:
             yield name, bits.astype(np.uint16)
 
 
-def write_folder(folder: Path, config: dict[str, Any] = CONFIG) -> Path:
+def write_folder(folder: Path, config: dict[str, Any] = A) -> Path:
     """A Hugging Face folder with bf16 safetensors and a tokenizer of meaningless words."""
     folder.mkdir(parents=True, exist_ok=True)
     header, at = {}, 0
@@ -109,32 +123,35 @@ _GGUF = {
     "input_layernorm": "attn_norm",
     "post_attention_layernorm": "ffn_norm",
 }
-_TOP = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight"}
+_TOP = {
+    "model.embed_tokens.weight": "token_embd.weight",
+    "model.norm.weight": "output_norm.weight",
+    "lm_head.weight": "output.weight",
+}
 
 
-def write_gguf(path: Path, weights: str) -> Path:
-    """A GGUF file without vocabulary. weights: bf16 or int8 (Q8_0). Needs the package gguf."""
+def write_gguf(path: Path, config: dict[str, Any] = A) -> Path:
+    """A GGUF file of bf16 matrices without vocabulary, as llama.cpp's quantiser takes it. Needs the package gguf."""
     import gguf
 
-    kind = gguf.GGMLQuantizationType.BF16 if weights == "bf16" else gguf.GGMLQuantizationType.Q8_0
     writer = gguf.GGUFWriter(str(path), "llama")
-    writer.add_block_count(CONFIG["num_hidden_layers"])
-    writer.add_context_length(CONFIG["max_position_embeddings"])
-    writer.add_embedding_length(CONFIG["hidden_size"])
-    writer.add_feed_forward_length(CONFIG["intermediate_size"])
-    writer.add_head_count(CONFIG["num_attention_heads"])
-    writer.add_head_count_kv(CONFIG["num_key_value_heads"])
-    writer.add_rope_dimension_count(CONFIG["head_dim"])
-    writer.add_rope_freq_base(CONFIG["rope_theta"])
-    writer.add_layer_norm_rms_eps(CONFIG["rms_norm_eps"])
-    writer.add_vocab_size(CONFIG["vocab_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_rope_dimension_count(config["head_dim"])
+    writer.add_rope_freq_base(config["rope_theta"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_vocab_size(config["vocab_size"])
     writer.add_tokenizer_model("no_vocab")
-    for name, bits in values():
-        floats = (bits.astype(np.uint32) << 16).view(np.float32)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_BF16)
+    for name, bits in values(config):
         if bits.ndim == 1:
-            writer.add_tensor(_gguf_name(name), floats)
+            writer.add_tensor(_gguf_name(name), (bits.astype(np.uint32) << 16).view(np.float32))
         else:
-            writer.add_tensor(_gguf_name(name), gguf.quants.quantize(floats, kind), raw_dtype=kind)
+            writer.add_tensor(_gguf_name(name), bits.view(np.uint8), raw_dtype=gguf.GGMLQuantizationType.BF16)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -147,12 +164,3 @@ def _gguf_name(name: str) -> str:
         return _TOP[name]
     _, _, layer, *rest = name.removesuffix(".weight").split(".")
     return f"blk.{layer}.{_GGUF['.'.join(rest)]}.weight"
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--gguf", choices=["bf16", "int8"])
-    options = parser.parse_args()
-    made = write_gguf(options.out, options.gguf) if options.gguf else write_folder(options.out)
-    print(made, file=sys.stderr)
