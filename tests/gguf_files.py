@@ -74,6 +74,8 @@ def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
         writer.add_uint32(key, value)
     elif isinstance(value, float):
         writer.add_float32(key, value)
+    elif isinstance(value, bytes):
+        writer.add_array(key, value)
     elif isinstance(value, str):
         writer.add_string(key, value)
     else:

@@ -8,10 +8,12 @@ from typing import Any
 import gguf
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, RobertaModel
 
 from tests import tiny_checkpoints as tiny
+from tests import tiny_encoders as encoders
 from tests.gguf_files import PLAIN, Quantised, dequantised, plain, random_rows, write
+from tests.models.test_encoder_decoder import random_t5
 
 Change = Callable[[str, np.ndarray, Any], np.ndarray]  # (name in transformers, values, config) -> values as stored
 
@@ -37,13 +39,19 @@ class Case:
 
 
 def write_model(
-    path: Path, case: Case, model: PreTrainedModel, kind: str = "F32", others: Mapping[str, str] | None = None
+    path: Path,
+    case: Case,
+    model: PreTrainedModel,
+    kind: str = "F32",
+    others: Mapping[str, str] | None = None,
+    vocabulary: Mapping[str, Any] | None = None,
 ) -> Path:
     """kind: type of all matrices, others: of some tensors by their names in the file. The model's become what the file stores,
-    for which a quantised one gets random blocks.
+    for which a quantised one gets random blocks. vocabulary: keys of a tokenizer.
     """
     config = model.config
-    names = gguf.get_tensor_name_map(case.arch, config.num_hidden_layers)
+    deepest = max(config.num_hidden_layers, getattr(config, "num_decoder_layers", 0))
+    names = gguf.get_tensor_name_map(case.arch, deepest)
     tensors: dict[str, Quantised] = {}
     parameters = dict(model.named_parameters())
     for i, (name, parameter) in enumerate(parameters.items()):
@@ -56,9 +64,11 @@ def write_model(
             tensors |= parts
             continue
         base, _, last = name.rpartition(".")
+        if ".pooler." in f".{name}":  # which converters leave out
+            continue
         ours = f"{names.get_name(base)}.{last}"
         values = case.stored(name, parameter.detach().float().numpy(), config)
-        is_matrix = values.ndim == 2 and ours != "position_embd.weight"
+        is_matrix = values.ndim == 2 and not ours.endswith(_TABLES)
         stored = (others or {}).get(ours, kind if is_matrix else "F32")
         if stored in PLAIN:
             tensors[ours] = plain(stored, values)
@@ -69,8 +79,11 @@ def write_model(
             with torch.no_grad():
                 parameter.copy_(torch.from_numpy(np.ascontiguousarray(kept)))
     keys = {f"{case.name}.{key}": value for key, value in case.metadata(config).items()}
-    keys["tokenizer.ggml.model"] = "none"
+    keys |= {"tokenizer.ggml.model": "none", **(vocabulary or {})}
     return write(path, case.name, keys, tensors | dict(case.extra(config)))
+
+
+_TABLES = ("position_embd.weight", "token_types.weight", "attn_rel_b.weight")  # float32 in files of every type
 
 
 def _of_experts(name: str, values: np.ndarray, kind: str, others: Mapping[str, str]) -> dict[str, Quantised]:
@@ -368,4 +381,67 @@ WIDE = {
     "llama": _of(wide_llama, **_PAIRED),
     "gpt2": _of(wide_gpt2, _gpt2, gguf.MODEL_ARCH.GPT2, stored=_turned, restored=_turned),
     "mixtral": _of(wide_mixtral, _experts, **_PAIRED),
+}
+
+
+def _bert(c: Any) -> dict[str, Any]:
+    """Of RoBERTa without the positions that it skips."""
+    return {
+        "context_length": c.max_position_embeddings - _skipped(c),
+        "embedding_length": c.hidden_size,
+        "feed_forward_length": getattr(c, "intermediate_size", None) or c.hidden_dim,
+        "block_count": c.num_hidden_layers,
+        "attention.head_count": c.num_attention_heads,
+        "attention.layer_norm_epsilon": getattr(c, "layer_norm_eps", 1e-12),
+        "attention.causal": False,
+        "pooling_type": 1,
+        "vocab_size": c.vocab_size,
+    }
+
+
+def _skipped(c: Any) -> int:
+    return c.pad_token_id + 1 if "roberta" in c.model_type else 0
+
+
+def _without_skipped(name: str, values: np.ndarray, config: Any) -> np.ndarray:
+    return values[_skipped(config) :] if "position_embeddings" in name else values
+
+
+def _encoder(model: Callable[[], PreTrainedModel]) -> Case:
+    return _of(model, _bert, _ARCH.BERT, stored=_without_skipped)
+
+
+ENCODERS = {name: _encoder(encoders.CASES[name]) for name in ("bert", "xlm-roberta", "distilbert")}
+ENCODERS["roberta"] = _encoder(lambda: encoders.roberta(RobertaModel, num_attention_heads=6))
+
+
+def _t5(c: Any) -> dict[str, Any]:
+    """The head size twice and the epsilon under two names, as the converter writes them."""
+    return {
+        "context_length": getattr(c, "n_positions", 512),
+        "embedding_length": c.d_model,
+        "feed_forward_length": c.d_ff,
+        "block_count": c.num_layers,
+        "decoder_block_count": c.num_decoder_layers,
+        "attention.head_count": c.num_heads,
+        "attention.key_length": c.d_kv,
+        "attention.value_length": c.d_kv,
+        "attention.layer_norm_epsilon": c.layer_norm_epsilon,
+        "attention.relative_buckets_count": c.relative_attention_num_buckets,
+        "attention.layer_norm_rms_epsilon": c.layer_norm_epsilon,
+        "decoder_start_token_id": c.decoder_start_token_id,
+    }
+
+
+def translator(**changes: Any) -> Case:
+    """A random T5, with changes of its config."""
+    return _of(lambda: random_t5(**changes), _t5, _ARCH.T5)
+
+
+GATED = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
+TRANSLATORS = {
+    "t5": translator(),
+    "t5, gated": translator(**GATED),
+    "t5, more layers in the decoder": translator(num_decoder_layers=3, relative_attention_num_buckets=8),
+    "mt5": translator(kind="MT5", **GATED),
 }

@@ -134,7 +134,7 @@ def test_a_file_without_a_vocabulary_has_no_prompt_format():
 
 
 WRONG = {
-    "kind": ({"tokenizer.ggml.model": "rwkv"}, "'rwkv', which is not read; known: llama, gpt2, bert"),
+    "kind": ({"tokenizer.ggml.model": "rwkv"}, "'rwkv', which is not read; known: llama, gpt2, bert, t5"),
     "no tokens": (byte_level() | {"tokenizer.ggml.tokens": []}, "tokens is missing or empty"),
     "tokens of numbers": (byte_level() | {"tokenizer.ggml.tokens": 5}, "must be a list of texts, not 5"),
     "twice": (metadata("gpt2", {"a": 1}) | {"tokenizer.ggml.tokens": ["a", "a"]}, "'a' is token 0 and token 1"),

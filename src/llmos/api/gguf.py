@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from llmos.api.embedding_settings import EmbeddingSettings
 from llmos.api.limits import check_generation, check_numbers
 from llmos.core.errors import FormatError, UserError
 from llmos.models import (
@@ -24,6 +25,7 @@ from llmos.weights import GgufFile, Parameters
 
 __all__ = ["OpenedGguf", "open_gguf"]
 
+_POOLINGS = {0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank"}  # llama.cpp's numbers
 _SAMPLING = "general.sampling."
 
 # Sampling defaults: the file's name -> that of generation_config.json. Others keep their names, under which they are told of.
@@ -39,6 +41,7 @@ class OpenedGguf:
     parameters: Parameters
     prompt_format: PromptFormat | None
     generation: dict[str, Any]
+    embedding: EmbeddingSettings | None
     files: tuple[Path, ...]
     stored: str
 
@@ -57,9 +60,10 @@ def open_gguf(path: Path) -> OpenedGguf:
     return OpenedGguf(
         config=config,
         spec=spec,
-        parameters=Parameters(file, gguf_sources(spec), shapes(spec), unused=gguf_unused(), tied=spec.tied),
+        parameters=Parameters(file, gguf_sources(spec), shapes(spec), unused=gguf_unused(spec), tied=spec.tied),
         prompt_format=prompt_format_of_gguf(file.metadata, path),
         generation=generation,
+        embedding=_embedding(file.metadata, path),
         files=tuple(file.files()),
         stored=", ".join(file.types()),
     )
@@ -75,6 +79,19 @@ def _factors(file: GgufFile) -> dict[str, list[float]]:
     """The tensors that stretch rope."""
     there = set(file.names())
     return {name: file.tensor(name).float32().reshape(-1).tolist() for name in FACTOR_TENSORS if name in there}
+
+
+def _embedding(metadata: Mapping[str, Any], path: Path) -> EmbeddingSettings | None:
+    """How the file pools the rows of a text; None where it does not say."""
+    key = f"{metadata.get('general.architecture')}.pooling_type"
+    kind = metadata.get(key, 0)
+    if type(kind) is not int or kind not in _POOLINGS:
+        known = ", ".join(f"{number} ({name})" for number, name in _POOLINGS.items())
+        raise FormatError(path, f"{key} is {kind!r}, which is none of {known}")
+    name = _POOLINGS[kind]
+    if name == "rank":
+        return EmbeddingSettings(refused=("the score of a reranker (pooling_type rank)",))
+    return None if name == "none" else EmbeddingSettings(pooling=name)
 
 
 def _generation(metadata: Mapping[str, Any]) -> dict[str, Any]:

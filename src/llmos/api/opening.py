@@ -127,6 +127,7 @@ def _open_gguf(resolved: Resolved, adapters: Sequence[NamedAdapter]) -> Source:
         matrices=precision.matrices,
         notices=precision.notices,
         generation=opened.generation,
+        embedding=opened.embedding,
         parameters=parameters,
         adapters=tuple(adapters),
         stored=opened.stored,

@@ -20,11 +20,11 @@ class Gguf:
     an arch.
 
     fields: field of config.json -> key behind `arch.`; constants: fields that are the same in every file; present: fields that
-    say whether a tensor is in the file. expects: further keys, each with the value that it must have where it is there;
+    say whether a tensor is in the file; rows: that say how many rows a tensor has, 0 where it is not there. expects: further keys, each with the value that it must have where it is there;
     neutral: further keys that change nothing. tensors: sources that differ from `TENSORS`, or what gives them for a spec, where they
     differ among the models of a family. neighbours: rope turns neighbouring
     rows of queries and keys together, where ours turns halves. share: the field for the part of a head that rope turns, None
-    where it turns all; rope: whether there is any.
+    where it turns all; rope: whether there is any. unused: patterns of tensors that no model of the family uses.
     """
 
     arch: str
@@ -32,12 +32,14 @@ class Gguf:
     when: str | None = None
     constants: Mapping[str, Any] = field(default_factory=dict)
     present: Mapping[str, str] = field(default_factory=dict)
+    rows: Mapping[str, str] = field(default_factory=dict)
     expects: Mapping[str, Any] = field(default_factory=dict)
     neutral: frozenset[str] = frozenset()
     tensors: Mapping[str, Source] | Callable[[Spec], Mapping[str, Source]] = field(default_factory=dict)
     neighbours: bool = False
     share: str | None = None
     rope: bool = True
+    unused: tuple[str, ...] = ()
     finish: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
 
 

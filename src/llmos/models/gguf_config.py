@@ -61,6 +61,7 @@ def config_from_gguf(
         if key in keys.raw:
             config[name] = keys.raw[key]
     config |= {name: tensor in shapes for name, tensor in gguf.present.items()}
+    config |= {name: shapes[tensor][0] if tensor in shapes else 0 for name, tensor in gguf.rows.items()}
     config |= {"vocab_size": _vocabulary(shapes, where), "tie_word_embeddings": _HEAD not in shapes}
     head_dim = _head_dim(keys, gguf)
     if gguf.rope:
@@ -79,9 +80,9 @@ def gguf_sources(spec: Spec) -> dict[str, Source]:
     return {name: _neighbours(gguf, spec, name, source) for name, source in fill_sources(TENSORS | own, spec).items()}
 
 
-def gguf_unused() -> tuple[str, ...]:
-    """Patterns of tensors that hold no parameter: they are read for the config."""
-    return tuple(name.replace(".", r"\.") for name in FACTOR_TENSORS)
+def gguf_unused(spec: Spec) -> tuple[str, ...]:
+    """Patterns of tensors that hold no parameter: they are read for the config, or no model of the family uses them."""
+    return (*(name.replace(".", r"\.") for name in FACTOR_TENSORS), *FAMILIES[spec.family].GGUF.unused)
 
 
 def _neighbours(gguf: Gguf, spec: Spec, name: str, source: Source) -> Source:

@@ -6,6 +6,7 @@ out. Later encoders of the same shape (RoBERTa, DistilBERT) take `encoder_spec` 
 
 from llmos.core.errors import UserError
 from llmos.models.fields import Fields
+from llmos.models.gguf import Gguf
 from llmos.models.source import Source
 from llmos.models.spec import Act, Attention, Layer, Mlp, Norm, Spec
 
@@ -48,6 +49,31 @@ WEIGHTS = {
     },
 }
 
+# RoBERTa, XLM-RoBERTa and DistilBERT are stored so too: without the rows of positions that they skip, and with types or without.
+GGUF = Gguf(
+    arch="bert",
+    fields={
+        "hidden_size": "embedding_length",
+        "intermediate_size": "feed_forward_length",
+        "num_hidden_layers": "block_count",
+        "num_attention_heads": "attention.head_count",
+        "max_position_embeddings": "context_length",
+        "layer_norm_eps": "attention.layer_norm_epsilon",
+    },
+    constants={"hidden_act": "gelu"},
+    rows={"type_vocab_size": "token_types.weight"},
+    expects={"attention.causal": False},
+    tensors={
+        "token_type": Source("token_types.weight"),
+        **{
+            f"layer.{{i}}.{ours}{end}": Source(f"blk.{{i}}.{theirs}.{end.removeprefix('.') or 'weight'}")
+            for ours, theirs in {"norm1": "attn_output_norm", "norm2": "layer_output_norm"}.items()
+            for end in ("", ".bias")
+        },
+    },
+    rope=False,
+)
+
 
 def spec(c: Fields) -> Spec:
     """The spec of a BERT config, with the defaults of transformers' BertConfig where it leaves something out."""
@@ -69,7 +95,7 @@ def bert_like(c: Fields, family: str, *, context: int) -> Spec:
         eps=c.number("layer_norm_eps", 1e-12),
         vocab=c.integer("vocab_size", 30522),
         context=context,
-        token_types=c.integer("type_vocab_size", 2),
+        token_types=c.integer("type_vocab_size", 2, least=0),
     )
 
 

@@ -3,7 +3,11 @@
 first layer of each stack holds for all.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from llmos.models.fields import Fields
+from llmos.models.gguf import Gguf
 from llmos.models.source import Source
 from llmos.models.spec import Act, Attention, Encoder, Layer, Mlp, Norm, RelativeBias, Spec
 
@@ -60,6 +64,51 @@ def weights(spec: Spec) -> dict[str, Source]:
         "norm": Source("decoder.final_layer_norm.weight"),
         "head": Source("lm_head.weight"),
     }
+
+
+def _gguf_stack(ours: str, theirs: str) -> dict[str, Source]:
+    block = f"{theirs}.blk.{{i}}"
+    names = {"norm1": "attn_norm", "q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_o", "norm2": "ffn_norm"}
+    names |= {part: f"ffn_{part}" for part in ("gate", "up", "down")}
+    return {
+        **{f"{ours}{name}": Source(f"{block}.{tensor}.weight") for name, tensor in names.items()},
+        f"{ours}relative": Source(f"{theirs}.blk.0.attn_rel_b.weight"),
+    }
+
+
+def _gguf_act(config: Mapping[str, Any]) -> dict[str, str]:
+    """The feed-forward part, which no key tells: the published models with a gate have GELU, those without ReLU."""
+    return {"feed_forward_proj": "gated-gelu" if config["is_gated_act"] else "relu"}
+
+
+GGUF = Gguf(
+    arch="t5",
+    fields={
+        "d_model": "embedding_length",
+        "d_ff": "feed_forward_length",
+        "d_kv": "attention.key_length",
+        "num_layers": "block_count",
+        "num_decoder_layers": "decoder_block_count",
+        "num_heads": "attention.head_count",
+        "n_positions": "context_length",
+        "relative_attention_num_buckets": "attention.relative_buckets_count",
+        "layer_norm_epsilon": "attention.layer_norm_rms_epsilon",
+        "decoder_start_token_id": "decoder_start_token_id",
+    },
+    present={"is_gated_act": "enc.blk.0.ffn_gate.weight"},
+    neutral=frozenset({"attention.layer_norm_epsilon"}),  # the same once more, under the name of another kind of norm
+    tensors={
+        **_gguf_stack("encoder.{i}.", "enc"),
+        "encoder.norm": Source("enc.output_norm.weight"),
+        **_gguf_stack("layer.{i}.", "dec"),
+        "layer.{i}.norm_cross": Source("dec.blk.{i}.cross_attn_norm.weight"),
+        **{f"layer.{{i}}.cross.{n}": Source(f"dec.blk.{{i}}.cross_attn_{n}.weight") for n in ("q", "k", "v", "o")},
+        "norm": Source("dec.output_norm.weight"),
+    },
+    rope=False,
+    finish=_gguf_act,
+    unused=(r"dec\.blk\.0\.cross_attn_rel_b\.weight",),
+)
 
 
 def spec(c: Fields) -> Spec:

@@ -6,13 +6,16 @@ from typing import Any
 
 from llmos.core.errors import FormatError
 from llmos.text.gguf.bpe import byte_level, sentence_pieces, split_of
+from llmos.text.gguf.unigram import unigram
 from llmos.text.gguf.vocabulary import Kind, Vocabulary
 from llmos.text.gguf.wordpiece import word_pieces
 from llmos.text.prompt_format import PromptFormat
+from llmos.text.sentencepiece import Rules
 
 __all__ = ["prompt_format_of_gguf"]
 
 _MODELS = {"llama": sentence_pieces, "gpt2": byte_level, "bert": word_pieces}
+_UNIGRAM = "t5"
 _NO_VOCABULARY = ("none", "no_vocab")
 
 # Models whose special tokens swallow the spaces behind them, which no key tells: their names, and the tokens that do not.
@@ -25,12 +28,17 @@ def prompt_format_of_gguf(metadata: Mapping[str, Any], where: Path) -> PromptFor
     model = metadata.get("tokenizer.ggml.model")
     if model is None or model in _NO_VOCABULARY:
         return None
-    if not isinstance(model, str) or model not in _MODELS:
-        raise FormatError(where, f"tokenizer.ggml.model is {model!r}, which is not read; known: {', '.join(_MODELS)}")
+    if not isinstance(model, str) or model not in (*_MODELS, _UNIGRAM):
+        known = ", ".join((*_MODELS, _UNIGRAM))
+        raise FormatError(where, f"tokenizer.ggml.model is {model!r}, which is not read; known: {known}")
     vocabulary = Vocabulary.read(metadata, where)
-    tokenizer = _MODELS[model](vocabulary, where)
-    _add_special_tokens(tokenizer, vocabulary)
-    _add_end(tokenizer, vocabulary, where)
+    rules: Rules | None = None
+    if model == _UNIGRAM:
+        tokenizer, rules = unigram(vocabulary, where)
+    else:
+        tokenizer = _MODELS[model](vocabulary, where)
+        _add_special_tokens(tokenizer, vocabulary)
+        _add_end(tokenizer, vocabulary, where)
     bos_id = vocabulary.named.get("bos_token")
     add_bos = _adds_bos(vocabulary, where)
     if add_bos and bos_id is None:
@@ -43,6 +51,8 @@ def prompt_format_of_gguf(metadata: Mapping[str, Any], where: Path) -> PromptFor
         "add_bos": add_bos,
         "special": {name: vocabulary.tokens[id] for name, id in vocabulary.named.items()},
     }
+    if rules is not None:
+        values["sentencepiece"] = rules.to_dict()
     return PromptFormat.from_dict(values, where)
 
 
@@ -64,6 +74,8 @@ def _add_special_tokens(tokenizer: Any, vocabulary: Vocabulary) -> None:
 def _adds_bos(vocabulary: Vocabulary, where: Path) -> bool:
     if vocabulary.model == "bert":
         return False  # the post-processor puts [CLS] there
+    if vocabulary.model == _UNIGRAM:
+        return vocabulary.flags.get("add_bos_token", False)
     default = vocabulary.model == "llama" or split_of(vocabulary, where).add_bos
     return vocabulary.flags.get("add_bos_token", default)
 

@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from llmos.core.errors import FormatError
 
 __all__ = ["Kind", "Vocabulary"]
@@ -33,6 +35,7 @@ _ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
 # Ids of llama.cpp where the file does not state them.
 _DEFAULT_IDS = {
     "llama": {"bos_token_id": 1, "eos_token_id": 2, "unknown_token_id": 0},
+    "t5": {"eos_token_id": 1, "unknown_token_id": 2, "padding_token_id": 0},
     "bert": {"cls_token_id": 101, "unknown_token_id": 100, "seperator_token_id": 102, "padding_token_id": 0},
 }
 
@@ -47,6 +50,10 @@ _READ = frozenset(
     {"model", "pre", "tokens", "token_type", "scores", "merges", "add_bos_token", "add_eos_token", "add_space_prefix"}
     | {*_NAMED.values(), *_ENDS}
 )
+_OF_KIND = {
+    "t5": frozenset({"precompiled_charsmap", "remove_extra_whitespaces"})
+}  # what only one kind of tokenizer reads
+_FLAGS = ("add_bos_token", "add_eos_token", "add_space_prefix", "remove_extra_whitespaces")
 # Of no consequence for the ids of a text: parts of prompts for filling in, sizes, what only other kinds of tokenizer read.
 _NEUTRAL = frozenset(
     {"token_type_count", "remove_extra_whitespaces", "add_sep_token", "prefix_token_id", "suffix_token_id"}
@@ -69,7 +76,7 @@ class Kind(enum.IntEnum):
 class Vocabulary:
     """model: the kind of tokenizer; pre: how it splits text, None where the file does not say; named: bos_token and so on.
 
-    scores: empty where the file has none; merges: pairs in the order in which they are applied; ends: ids that end an answer.
+    scores: empty where the file has none; charsmap: compiled rules that replace characters, empty without any; merges: pairs in the order in which they are applied; ends: ids that end an answer.
     """
 
     model: str
@@ -77,6 +84,7 @@ class Vocabulary:
     tokens: list[str]
     kinds: list[int]
     scores: list[float]
+    charsmap: bytes
     merges: list[tuple[str, str]]
     named: dict[str, int]
     ends: tuple[int, ...]
@@ -87,8 +95,8 @@ class Vocabulary:
     def read(cls, metadata: Mapping[str, Any], where: Path) -> "Vocabulary":
         """Raises FormatError, naming the key, for what is missing, of another type, out of range or not understood."""
         reader = _Reader(metadata, where)
-        reader.refuse_unknown()
         model = reader.text("model")
+        reader.refuse_unknown(_READ | _OF_KIND.get(model, frozenset()))
         tokens = [token or f"[EMPTY_{i}]" for i, token in enumerate(reader.texts("tokens") or ())]
         if not tokens:
             raise FormatError(where, f"{_KEY}tokens is missing or empty: the file has no vocabulary")
@@ -104,14 +112,11 @@ class Vocabulary:
             tokens=tokens,
             kinds=[int(kind) for kind in kinds],
             scores=reader.scores(len(tokens)),
+            charsmap=reader.raw("precompiled_charsmap"),
             merges=reader.merges(),
             named={name: id for name, id in named.items() if id is not None},
             ends=tuple(dict.fromkeys([*(id for id in stated if id is not None), *known])),
-            flags={
-                key: reader.flag(key)
-                for key in ("add_bos_token", "add_eos_token", "add_space_prefix")
-                if reader.has(key)
-            },
+            flags={key: reader.flag(key) for key in _FLAGS if reader.has(key)},
             name=str(metadata.get("general.name", "")),
         )
 
@@ -131,13 +136,13 @@ class _Reader:
     def __init__(self, metadata: Mapping[str, Any], where: Path):
         self.metadata, self.where = metadata, where
 
-    def refuse_unknown(self) -> None:
+    def refuse_unknown(self, read: frozenset[str]) -> None:
         ours = (key.removeprefix(_KEY) for key in self.metadata if key.startswith(_KEY))
-        unknown = sorted(key for key in ours if key not in _READ | _NEUTRAL)
+        unknown = sorted(key for key in ours if key not in read | _NEUTRAL)
         if unknown:
             raise FormatError(
                 self.where,
-                f"{_KEY}{', '.join(unknown)}: not understood, and may change how text is split; known: {', '.join(sorted(_READ))}",
+                f"{_KEY}{', '.join(unknown)}: not understood, and may change how text is split; known: {', '.join(sorted(read))}",
             )
 
     def has(self, key: str) -> bool:
@@ -169,6 +174,15 @@ class _Reader:
         if isinstance(value, list | str | int | float) or len(value) != n:
             raise self._bad(key, f"must be {n} numbers, one for each token", value)
         return value.tolist()
+
+    def raw(self, key: str) -> bytes:
+        """A list of bytes, signed or not; empty where there is none."""
+        value = self.metadata.get(_KEY + key)
+        if value is None:
+            return b""
+        if not isinstance(value, np.ndarray) or value.dtype.itemsize != 1 or value.dtype.kind not in "iu":
+            raise self._bad(key, "must be a list of bytes", value)
+        return value.tobytes()
 
     def scores(self, n: int) -> list[float]:
         """As `numbers`, each a finite one: they are put in order."""
