@@ -122,7 +122,7 @@ def test_what_is_not_understood_is_refused_by_name(case, tmp_path):
 
 def test_an_unknown_architecture_is_refused_with_those_that_are_known(tmp_path):
     with pytest.raises(
-        UserError, match=r"architecture 'brand-new' are not read from GGUF; known: falcon, gemma, .*gpt2, .*llama"
+        UserError, match=r"architecture 'brand-new' are not read from GGUF; known: bert, falcon, gemma, .*gpt2, .*llama"
     ):
         open_gguf(llama(tmp_path, arch="brand-new"))
 

@@ -15,6 +15,7 @@ from llmos.api.gguf import OpenedGguf, open_gguf  # noqa: E402
 from llmos.core.errors import FormatError, UserError  # noqa: E402
 from llmos.models import encode, forward, memories  # noqa: E402
 from llmos.ops.numpy_ops import NumpyOps  # noqa: E402
+from llmos.text import Tokenizer  # noqa: E402
 from llmos.text.sentencepiece_file import parse  # noqa: E402
 from tests.embedding_model import TEXTS, folder, reference  # noqa: E402
 from tests.tiny_encoders import hidden  # noqa: E402
@@ -194,3 +195,14 @@ def test_what_an_encoders_file_says_and_is_not_done_is_refused_by_name(pieces, t
         vocabulary = {key: value for key, value in (keys | change).items() if value is not None}
         with pytest.raises(FormatError, match=message):
             open_gguf(models.write_model(tmp_path / "x.gguf", case, case.model(), vocabulary=vocabulary))
+
+
+def test_marks_around_a_text_of_a_unigram_vocabulary_are_those_that_the_file_asks_for(pieces, tmp_path):
+    """As XLM-RoBERTa has them, and none."""
+    case = models.translator(vocab_size=pieces.get_piece_size())
+    asked = {"add_bos_token": True, "bos_token_id": 0}, {"add_eos_token": False}
+    for flags, before, after in zip(asked, ([0], []), ([1], []), strict=True):
+        vocabulary = unigram(pieces, 0) | {f"tokenizer.ggml.{key}": value for key, value in flags.items()}
+        path = models.write_model(tmp_path / "x.gguf", case, case.model(), vocabulary=vocabulary)
+        ours = Tokenizer(open_gguf(path).prompt_format)
+        assert ours.encode("the cat") == [*before, *pieces.encode("the cat"), *after]
