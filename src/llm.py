@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Plan,
         ResourceError,
         UserError,
+        VerificationError,
         compile,  # noqa: A004
         load_model,
         train,
@@ -35,6 +36,7 @@ __all__ = [
     "Plan",
     "ResourceError",
     "UserError",
+    "VerificationError",
     "__version__",
     "compile",
     "load_model",

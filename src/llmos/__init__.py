@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from llmos.api import Generation, Model, ModelNotice, Plan, load_model, plan_model
     from llmos.api import compile_model as compile  # noqa: A004
-    from llmos.core.errors import FormatError, LlmosError, ResourceError, UserError
+    from llmos.core.errors import FormatError, LlmosError, ResourceError, UserError, VerificationError
     from llmos.trainer import train_file as train
 
 __version__ = "0.1.0"
@@ -23,6 +23,7 @@ _WHERE = {  # public name -> (module that defines it, its name there)
     "Plan": ("llmos.api.plan", "Plan"),
     "ResourceError": ("llmos.core.errors", "ResourceError"),
     "UserError": ("llmos.core.errors", "UserError"),
+    "VerificationError": ("llmos.core.errors", "VerificationError"),
     "compile": ("llmos.api.compile", "compile_model"),
     "load_model": ("llmos.api.model", "load_model"),
     "plan_model": ("llmos.api.plan", "plan_model"),
@@ -37,6 +38,7 @@ __all__ = [
     "Plan",
     "ResourceError",
     "UserError",
+    "VerificationError",
     "__version__",
     "compile",
     "load_model",

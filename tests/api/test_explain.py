@@ -105,14 +105,16 @@ def test_a_short_context_is_explained_for_what_it_holds():
 
 @pytest.mark.toolchain
 def test_compile_explains_against_the_roofs_that_it_is_given(tmp_path):
-    text = llm.compile("llmos-mini", tmp_path / "x.llm", weights="int8", explain=True, roofs=SLOW_MEMORY)
+    made = llm.compile("llmos-mini", tmp_path / "x.llm", weights="int8", explain=True, roofs=SLOW_MEMORY)
+    text = str(made)
+    assert text == made.explanation
     assert "roofs of portable with 1 thread: memory 0.0 GB/s; GOP/s: float32 1, bf16 2, int8 8" in text
-    assert llm.compile("llmos-mini", tmp_path / "x.llm", weights="int8", roofs=SLOW_MEMORY) is None
+    assert llm.compile("llmos-mini", tmp_path / "x.llm", weights="int8", roofs=SLOW_MEMORY).explanation is None
 
 
 @pytest.mark.toolchain
 def test_roofs_are_measured_when_none_are_given(tmp_path):
     said: list[str] = []
-    text = llm.compile("llmos-mini", tmp_path / "x.llm", weights="int8", explain=True, progress=said.append)
-    assert re.search(r"memory [\d.]+ GB/s", text)
+    made = llm.compile("llmos-mini", tmp_path / "x.llm", weights="int8", explain=True, progress=said.append)
+    assert re.search(r"memory [\d.]+ GB/s", str(made))
     assert "measuring memory bandwidth" in said

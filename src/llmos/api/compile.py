@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,30 @@ from llmos.api.opening import open_source
 from llmos.api.options import choose_options, formats_of
 from llmos.api.roofs import Roofs, measure_roofs
 from llmos.api.source import Source, told
+from llmos.api.verify import Report, publishable, verify, write_report
 from llmos.artifact import write_bundle
 from llmos.compiler import Options, build_graph, chosen_target, compile_code, graph_hash, to_dict
 from llmos.core.errors import UserError
-from llmos.core.files import sha256_file
+from llmos.core.files import atomic_path, sha256_file
 from llmos.hardware import usable_cores
 from llmos.native import include_dir, sources_hash
 from llmos.runtime.executor import arena
 from llmos.text import Tokenizer
 
-__all__ = ["compile_model"]
+__all__ = ["Compiled", "compile_model"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """What became of a model. report: how far it is from its checkpoint; explanation: the table of operations, where asked for."""
+
+    path: Path
+    n_bytes: int
+    report: Report | None
+    explanation: str | None
+
+    def __str__(self) -> str:
+        return self.explanation or (str(self.report) if self.report else str(self.path))
 
 
 def compile_model(
@@ -37,14 +52,21 @@ def compile_model(
     explain: bool = False,
     roofs: Roofs | None = None,
     dump: Path | None = None,
+    verified: bool = True,
+    max_kl: float | None = None,
     progress: Callable[[str], None] | None = None,
-) -> str | None:
+) -> Compiled:
     """Compile a model into the bundle `output`, and its code for this machine into the local cache.
 
-    weights, kv: number formats (None: the checkpoint's precision). adapter: one or several to merge into it, in order. dump: folder for the graph after each pass. With `explain`
-    returns a table of the operations with their predicted times against `roofs`, which are measured in this call where they
-    are not given (`llmos.api.measure_roofs`). Raises UserError, FormatError and ResourceError as `load_model` does.
+    weights, kv: number formats (None: the checkpoint's precision). adapter: one or several to merge into it, in order. dump:
+    folder for the graph after each pass. verified: compare it with the checkpoint before it appears (`llmos.api.verify`); max_kl:
+    mean divergence in nats that is allowed, None for the format's own limit. With `explain` there is a table of the operations
+    with their predicted times against `roofs`, which are measured in this call where they are not given
+    (`llmos.api.measure_roofs`). Raises UserError, FormatError and ResourceError as `load_model` does, and VerificationError where
+    it is too far from its checkpoint: nothing is written then.
     """
+    if max_kl is not None and not max_kl > 0:
+        raise UserError(f"max_kl is {max_kl!r}; it must be a number of nats above 0")
     source = open_source(name, adapter_list(adapter), progress)
     if source.bundle is not None:
         raise UserError(f"{name} is compiled already: give the checkpoint that it was made from")
@@ -76,13 +98,25 @@ def compile_model(
         "generation": source.generation,
         "embedding": source.embedding.to_dict() if source.embedding else None,
     }
+    output = Path(output)
     if progress:
         progress(f"writing {output}")
-    write_bundle(Path(output), documents=documents, facts=facts, weights=view, licence=licence, threads=usable_cores())
-    if not explain:
-        return None
-    measured = roofs or measure_roofs(progress, target=chosen.name)
-    return explain_graph(graph, measured, context=source.spec.context)
+    with atomic_path(output) as path:
+        payload = write_bundle(
+            path, documents=documents, facts=facts, weights=view, licence=licence, threads=usable_cores()
+        )
+        view.release()
+        memory.close()
+        report = (
+            verify(source, options, path, target=chosen.name, max_kl=max_kl, progress=progress) if verified else None
+        )
+        publishable(report, name)
+    write_report(report, output, payload)
+    explanation = None
+    if explain:
+        measured = roofs or measure_roofs(progress, target=chosen.name)
+        explanation = explain_graph(graph, measured, context=source.spec.context)
+    return Compiled(path=output, n_bytes=output.stat().st_size, report=report, explanation=explanation)
 
 
 def _lineage(source: Source, name: str, options: Options) -> dict[str, Any]:

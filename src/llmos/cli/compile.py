@@ -8,6 +8,7 @@ from llmos.cli.formats import model_options
 from llmos.cli.loading import told_notices
 from llmos.cli.names import complete_model
 from llmos.cli.terminal import Progress
+from llmos.core.units import format_bytes
 
 __all__ = ["command"]
 
@@ -41,6 +42,17 @@ def _complete_target(ctx: click.Context, param: click.Parameter, incomplete: str
     help="Measure the roofs of this machine, and show every operation's bytes, arithmetic and predicted time.",
 )
 @click.option(
+    "--verify/--no-verify",
+    "verified",
+    default=True,
+    help="Compare the result with the checkpoint in float32 before it is written [on].",
+)
+@click.option(
+    "--max-kl",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Mean divergence from the checkpoint that is allowed, in nats [the format's limit].",
+)
+@click.option(
     "--dump", type=click.Path(path_type=Path, file_okay=False), help="Folder for the graph after each pass [none]."
 )
 def command(
@@ -51,6 +63,8 @@ def command(
     target: str | None,
     adapter: tuple[str, ...],
     explain: bool,
+    verified: bool,
+    max_kl: float | None,
     dump: Path | None,
 ) -> None:
     """Compile a model into one file that holds its graph, weights and prompt format, and no machine code."""
@@ -59,7 +73,7 @@ def command(
     if output.suffix != ".llm":
         raise click.UsageError(f"the output is {str(output)!r}; its name must end in .llm")
     with told_notices(), Progress() as progress:
-        report = compile_model(
+        made = compile_model(
             model,
             output,
             weights=weights,
@@ -67,9 +81,13 @@ def command(
             target=target,
             adapter=adapter,
             explain=explain,
+            verified=verified,
+            max_kl=max_kl,
             dump=dump,
             progress=progress,
         )
-    if explain and report:
-        click.echo(report)
-    click.echo(f"{output}", err=True)
+    if made.explanation:
+        click.echo(made.explanation)
+    if made.report:
+        click.echo(str(made.report), err=True)
+    click.echo(f"{output} ({format_bytes(made.n_bytes)})", err=True)

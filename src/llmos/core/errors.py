@@ -3,10 +3,11 @@
 LlmosError
 ├── UserError        exit 2, HTTP 400: the caller can mend it; shown without a traceback
 │   └── FormatError  a file that is not what it claims to be; names the file and, where known, the offset
-└── ResourceError    exit 3, HTTP 503: memory, device, disk, time; trying again later or smaller may help
+├── ResourceError    exit 3, HTTP 503: memory, device, disk, time; trying again later or smaller may help
+└── VerificationError  exit 4, HTTP 500: what was made is too far from what it was made of; nothing was published
 """
 
-__all__ = ["FormatError", "LlmosError", "ResourceError", "UserError"]
+__all__ = ["FormatError", "LlmosError", "ResourceError", "UserError", "VerificationError"]
 
 
 class LlmosError(Exception):
@@ -46,6 +47,12 @@ class ResourceError(LlmosError):
 
     exit_code = 3
     http_status = 503
+
+
+class VerificationError(LlmosError):
+    """A converted, compressed or compiled model that lies past the limits of its format."""
+
+    exit_code = 4
 
 
 def _writable(text: str) -> str:

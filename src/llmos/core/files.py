@@ -14,7 +14,15 @@ from typing import BinaryIO
 from llmos.core.env import environment
 from llmos.core.errors import FormatError, ResourceError, UserError
 
-__all__ = ["atomic_directory", "atomic_write", "make_directory", "open_regular", "read_file", "sha256_file"]
+__all__ = [
+    "atomic_directory",
+    "atomic_path",
+    "atomic_write",
+    "make_directory",
+    "open_regular",
+    "read_file",
+    "sha256_file",
+]
 
 _MOST_BYTES = 256 << 20  # the largest tokenizers and indexes have some 40 MB
 
@@ -74,6 +82,28 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Where to write a file of this name, which takes the place of `path` when the block ends without an exception.
+
+    For what is looked at by its name before anybody else sees it. Raises as `atomic_write` does.
+    """
+    path = Path(path)
+    make_directory(path.parent)
+    try:
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    except OSError as error:
+        raise _explain(error, path) from error
+    try:
+        yield folder / path.name
+        try:
+            os.replace(folder / path.name, path)
+        except OSError as error:
+            raise _explain(error, path) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

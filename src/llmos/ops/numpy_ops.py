@@ -96,18 +96,23 @@ class NumpyOps:
         return (p / p.sum(-1, keepdims=True) @ v).swapaxes(-2, -3)
 
     def experts(self, x, scores, gates, ups, downs, m: Experts):
-        weights = np.exp(scores - scores.max(-1, keepdims=True))
-        weights /= weights.sum(-1, keepdims=True)
-        chosen = np.argsort(-scores, -1, kind="stable")[:, : m.per_token]
-        kept = np.take_along_axis(weights, chosen, -1)
-        if m.normalised:
-            kept /= kept.sum(-1, keepdims=True)
+        chosen, kept = self.routes(scores, m)
         out = np.zeros_like(x)
         for t, rank in np.ndindex(chosen.shape):
             e = chosen[t, rank]
             hidden = self.act(gates[e] @ x[t], m.act) * (ups[e] @ x[t])
             out[t] += kept[t, rank] * (downs[e] @ hidden)
         return out
+
+    def routes(self, scores, m: Experts):
+        """The experts that each token goes to and their weights, (T, per token) each."""
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        weights /= weights.sum(-1, keepdims=True)
+        chosen = np.argsort(-scores, -1, kind="stable")[:, : m.per_token]
+        kept = np.take_along_axis(weights, chosen, -1)
+        if m.normalised:
+            kept /= kept.sum(-1, keepdims=True)
+        return chosen, kept
 
     def act(self, x, kind):
         return _ACTS[kind](x)
