@@ -11,6 +11,7 @@ import pytest
 
 from llmos import runtime
 from llmos.runtime import Engine, NativeExecutor, Request, SamplingParameters
+from llmos.runtime.drafting import Drafter
 from tests.tiny_programs import random_program
 
 pytestmark = pytest.mark.toolchain
@@ -51,6 +52,13 @@ class Interrupted:
 
 def outcome(sequence) -> tuple:
     return sequence.generated, sequence.scores, sequence.logprobs, sequence.top, sequence.finish_reason
+
+
+def speculating(executor) -> Engine:
+    """With guesses wherever an id came before."""
+    drafter = Drafter(3, measured=False)
+    drafter.guess = lambda sequence, most: sequence.lookup.follow() or sequence.ids[-2:][: max(0, most)]
+    return Engine(executor, chunk_tokens=32, drafter=drafter)
 
 
 def run(engine: Engine) -> tuple[list[tuple], int]:
@@ -103,17 +111,18 @@ class Tracer:
         return self
 
 
-def lines_of_a_run(executor) -> int:
+def lines_of_a_run(engine: Engine) -> int:
     tracer = Tracer(10**9)
     with tracer:
-        run(Engine(executor, chunk_tokens=32))
+        run(engine)
     return 10**9 - tracer.left
 
 
-def test_an_interrupt_at_any_line_leaves_the_engine_whole(executor):
+@pytest.mark.parametrize("made", [lambda executor: Engine(executor, chunk_tokens=32), speculating])
+def test_an_interrupt_at_any_line_leaves_the_engine_whole(executor, made):
     expected, _ = run(Engine(executor, chunk_tokens=32))
-    for n in range(1, lines_of_a_run(executor), 23):  # coprime with the lines of a step: each is met in some step
-        engine = Engine(executor, chunk_tokens=32)
+    for n in range(1, lines_of_a_run(made(executor)), 53):  # coprime with the lines of a step: each is met in some step
+        engine = made(executor)
         sequences = [engine.submit(request) for request in REQUESTS]
         with Tracer(n):
             try:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from llmos.core.errors import LlmosError, ResourceError, UserError
 from llmos.runtime import Batch, Engine, NativeExecutor, Output, Request, SamplingParameters
+from llmos.runtime.drafting import drafter_of
 from tests.tiny_programs import random_program
 
 pytestmark = pytest.mark.toolchain
@@ -93,10 +94,12 @@ def run_alone(program, requests) -> list[tuple]:
     return outcomes
 
 
-def run_together(program, requests, *, threads, n_pages, chunk, share) -> tuple[list[tuple], int, int]:
+def run_together(
+    program, requests, *, threads, n_pages, chunk, share, speculation="off"
+) -> tuple[list[tuple], int, int]:
     """All requests at once; also how many tokens came from the cache and how often a sequence lost its pages."""
     executor = NativeExecutor(program, threads=threads, n_pages=n_pages)
-    engine = Engine(executor, chunk_tokens=chunk, share_prefixes=share)
+    engine = Engine(executor, chunk_tokens=chunk, share_prefixes=share, drafter=drafter_of(speculation))
     sequences = [engine.submit(request) for request in requests]
     n_cached = n_preempted = 0
     while engine.processes():
@@ -128,13 +131,15 @@ def request_of(n: int, temperature: float) -> Request:
     share=st.booleans(),
     threads=st.integers(1, 2),
     temperature=st.sampled_from([0.0, 0.9]),
+    speculation=st.sampled_from(["off", "auto", 3, 15]),
 )
 def test_engine_gives_the_same_bits_whatever_the_schedule(
-    weights, kv, lengths, chunk, n_pages, share, threads, temperature
+    weights, kv, lengths, chunk, n_pages, share, threads, temperature, speculation
 ):
     program = random_program(weights, kv)
     requests = [request_of(n, temperature) for n in lengths]
-    together, _, _ = run_together(program, requests, threads=threads, n_pages=n_pages, chunk=chunk, share=share)
+    how = {"threads": threads, "n_pages": n_pages, "chunk": chunk, "share": share, "speculation": speculation}
+    together, _, _ = run_together(program, requests, **how)
     assert together == run_alone(program, requests)
 
 

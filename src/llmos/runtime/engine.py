@@ -12,6 +12,7 @@ are freed.
 
 import os
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -19,7 +20,10 @@ import numpy as np
 from llmos.core.errors import LlmosError, ResourceError, UserError
 from llmos.core.log import get_logger
 from llmos.runtime.abi import PAGE_TOKENS
-from llmos.runtime.executor import Batch, Executor, Output, Result
+from llmos.runtime.batching import batch_of
+from llmos.runtime.drafting import Drafter
+from llmos.runtime.executor import Batch, Executor, Result
+from llmos.runtime.lookup import Lookup
 from llmos.runtime.pages import PagePool
 from llmos.runtime.scheduler import Scheduler, Share
 from llmos.runtime.sequence import FinishReason, Process, Request, Sequence
@@ -31,11 +35,18 @@ class Engine:
     """Runs sequences on an executor. chunk_tokens: most tokens of one sequence in a step; share_prefixes: reuse pages.
 
     Both are of no consequence where a sequence must be computed as a whole. Nor are pages reused where keys and values depend on
-    a source too, which the index of prefixes does not know.
+    a source too, which the index of prefixes does not know. drafter: guesses what follows; None: nothing is guessed.
     """
 
-    def __init__(self, executor: Executor, *, chunk_tokens: int | None = None, share_prefixes: bool = True):
-        self.executor = executor
+    def __init__(
+        self,
+        executor: Executor,
+        *,
+        chunk_tokens: int | None = None,
+        share_prefixes: bool = True,
+        drafter: Drafter | None = None,
+    ):
+        self.executor, self.drafter = executor, drafter
         self.chunk_tokens = min(chunk_tokens or executor.max_tokens, executor.max_tokens)
         self.share_prefixes = share_prefixes and not (executor.whole or executor.reads_sources)
         self._active: list[Sequence] = []  # in order of standing
@@ -181,6 +192,7 @@ class Engine:
                 sequence.pages, sequence.source_pages = [], []
             else:
                 sequence.forget()
+                sequence.lookup = Lookup(sequence.ids)
                 self._finish_if_ended(sequence)
         get_logger("runtime").debug("a step was interrupted: %d sequences are computed again", len(self._active))
 
@@ -195,6 +207,8 @@ class Engine:
         for sequence in self._active:
             if sequence.error is not None:
                 self._finish(sequence, "error")
+        if self.drafter is not None:
+            shares = self.drafter.extend(shares, self.executor, self.pool)
         self._end()
         assert shares or not before or len(self._active) < before, f"none of {before} sequences can be computed"
         if shares:
@@ -204,21 +218,26 @@ class Engine:
     def _compute(self, shares: list[Share]) -> None:
         """Run the shares and apply the results. An interrupt before those arrive has changed nothing."""
         try:
-            self._encode([sequence for sequence, _ in shares if sequence.request.source and not sequence.encoded])
-            result = self.executor.step(self._batch(shares))
+            self._encode([s.sequence for s in shares if s.sequence.request.source and not s.sequence.encoded])
+            batch = batch_of(shares, self.executor.vocab)
+            began = time.perf_counter()
+            result = self.executor.step(batch)
+            seconds = time.perf_counter() - began
         except Exception as error:  # the outer loop of requests: the error belongs to those that were computed
             get_logger("runtime").debug("a step failed", exc_info=True)
             self._begin()
-            for sequence, _ in shares:
-                self._fail(sequence, error)
+            for share in shares:
+                self._fail(share.sequence, error)
             self._end()
             return
         self._begin()
+        if self.drafter is not None:
+            self.drafter.note(shares, seconds)
         at = 0
-        for sequence, n in shares:
-            n_outputs = sequence.n_outputs(n)
-            if sequence.state != "finished":  # abandoned meanwhile
-                self._advance(sequence, n, result, range(at, at + n_outputs))
+        for share in shares:
+            n_outputs = share.n_outputs
+            if share.sequence.state != "finished":  # abandoned meanwhile
+                self._advance(share, result, range(at, at + n_outputs))
             at += n_outputs
         self._end()
 
@@ -240,46 +259,34 @@ class Engine:
                 sequence.encoded = True
             sequences = sequences[n:]
 
-    def _batch(self, shares: list[Share]) -> Batch:
-        batch = Batch()
-        for sequence, n in shares:
-            self._add(batch, sequence, n)
-        return batch
-
-    def _add(self, batch: Batch, sequence: Sequence, n: int) -> None:
-        start, request = sequence.n_computed, sequence.request
-        first = len(batch.token_ids)
-        batch.token_ids += sequence.ids[start : start + n]
-        batch.positions += range(start, start + n)
-        batch.sequence += [len(batch.block_table)] * n
-        batch.block_table.append(sequence.pages)
-        if request.source:
-            batch.sources.append((sequence.source_pages, len(request.source)))
-        if request.score:
-            following = sequence.ids[start + 1 : start + n + 1]
-            batch.outputs += [Output(row=first + i, score=id) for i, id in enumerate(following)]
-        elif request.hidden is not None:
-            rows = range(n) if request.hidden != "last" else range(n - 1, n)
-            batch.outputs += [Output(row=first + i) for i in rows[: sequence.n_outputs(n)]]
-            batch.want_hidden = True
-        elif start + n == len(sequence.ids):
-            position = len(sequence.ids)
-            sampling = request.sampling_after(position - sequence.n_prompt, self.executor.vocab)
-            batch.outputs.append(Output(first + n - 1, sampling, position, sequence.ids, sequence.n_prompt))
-            batch.n_top = max(batch.n_top, request.n_top)
-            batch.want_logprobs |= request.logprobs
-
-    def _advance(self, sequence: Sequence, n: int, result: Result, outputs: range) -> None:
+    def _advance(self, share: Share, result: Result, outputs: range) -> None:
         """Take the results of one sequence, whose output rows are given."""
+        sequence, n, drafts = share
         first_full = sequence.n_computed // PAGE_TOKENS
         sequence.n_computed, sequence.state = sequence.n_computed + n, "running"
         take = self._taking(sequence.request)
-        for i in outputs:
+        for i in outputs[: len(outputs) - len(drafts)]:
             if not take(sequence, result, i):
                 self._fail(sequence, _none_allowed(sequence) if i in result.none_allowed else _no_numbers(sequence))
                 return
+        if self.drafter is not None and drafts:
+            accepted = self._accept(sequence, drafts, result, outputs[1:])
+            self.drafter.count(sequence, len(drafts), accepted)
         self.pool.publish(sequence.ids, sequence.pages[: sequence.n_computed // PAGE_TOKENS], first_full)
         self._finish_if_ended(sequence)
+
+    def _accept(self, sequence: Sequence, drafts: tuple[int, ...], result: Result, outputs: range) -> int:
+        """Take what was drawn behind drafts for as long as they are what was drawn. Returns how many were.
+
+        A row that held no numbers is left to a step that asks for it: whoever waits may have what it wanted.
+        """
+        for accepted, (draft, i) in enumerate(zip(drafts, outputs, strict=True)):
+            if sequence.ids[-1] != draft or self._end_of(sequence) is not None:
+                return accepted
+            if not self._take_token(sequence, result, i):
+                return accepted
+            sequence.n_computed += 1
+        return len(drafts)
 
     def _taking(self, request: Request) -> Callable[[Sequence, Result, int], bool]:
         if request.hidden is not None:
@@ -313,15 +320,19 @@ class Engine:
         return True
 
     def _finish_if_ended(self, sequence: Sequence) -> None:
+        reason = self._end_of(sequence)
+        if reason is not None:
+            self._finish(sequence, reason)
+
+    def _end_of(self, sequence: Sequence) -> FinishReason | None:
+        """Why a sequence ends here, None where it goes on."""
         request, n_generated = sequence.request, len(sequence.ids) - sequence.n_prompt
         if not request.generates:
-            if sequence.n_pending == 0:
-                self._finish(sequence, "stop")
-        elif n_generated > 0:
-            if sequence.ids[-1] in request.stop_ids:
-                self._finish(sequence, "stop")
-            elif n_generated >= request.max_tokens or len(sequence.ids) >= self.executor.context:
-                self._finish(sequence, "length")
+            return "stop" if sequence.n_pending == 0 else None
+        if n_generated > 0 and sequence.ids[-1] in request.stop_ids:
+            return "stop"
+        full = n_generated >= request.max_tokens or len(sequence.ids) >= self.executor.context
+        return "length" if n_generated > 0 and full else None
 
     def _fail(self, sequence: Sequence, error: Exception) -> None:
         if sequence.state != "finished":

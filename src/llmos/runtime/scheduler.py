@@ -11,6 +11,7 @@ Where tokens depend on later ones (an encoder) a sequence has room for all of it
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from llmos.core.errors import ResourceError
 from llmos.runtime.abi import PAGE_TOKENS
@@ -20,8 +21,19 @@ from llmos.runtime.sequence import Sequence
 
 __all__ = ["PATIENCE", "Scheduler", "Share"]
 
-Share = tuple[Sequence, int]  # a sequence and how many tokens it computes in the step
 PATIENCE = 8
+
+
+class Share(NamedTuple):
+    """What a sequence computes in a step: its next n tokens, and behind them ids that are guessed (`runtime.drafting`)."""
+
+    sequence: Sequence
+    n: int
+    drafts: tuple[int, ...] = ()
+
+    @property
+    def n_outputs(self) -> int:
+        return self.sequence.n_outputs(self.n) + len(self.drafts)
 
 
 class Scheduler:
@@ -44,7 +56,7 @@ class Scheduler:
             if loser is None:
                 break
             able = [s for s in able if s.standing < loser.standing]
-        waits = foremost is not None and all(sequence is not foremost for sequence, _ in shares)
+        waits = foremost is not None and all(share.sequence is not foremost for share in shares)
         self._passed_over = self._passed_over + 1 if waits else 0
         return shares
 
@@ -54,7 +66,7 @@ class Scheduler:
         for sequence in self._order(able, foremost):
             n = self._room(sequence, tokens, outputs) if tokens > 0 else 0
             if n > 0:
-                shares.append((sequence, n))
+                shares.append(Share(sequence, n))
                 tokens, outputs = tokens - n, outputs - sequence.n_outputs(n)
         return shares
 
@@ -80,7 +92,7 @@ class Scheduler:
 
     def _give_pages(self, shares: Iterable[Share], active: list[Sequence]) -> Sequence | None:
         """Pages for every share, in order of standing, up to the first loss. Returns the highest that lost, None if none did."""
-        for sequence, n in sorted(shares, key=lambda share: share[0].standing):
+        for sequence, n, _ in sorted(shares, key=lambda share: share.sequence.standing):
             loser = self._fill(sequence, sequence.n_computed + n, active)
             if loser is not None:
                 return loser

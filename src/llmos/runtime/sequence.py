@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from llmos.runtime.executor import SamplingParameters
+from llmos.runtime.lookup import Lookup
 
 __all__ = ["FinishReason", "HiddenRows", "Process", "Request", "Sequence"]
 
@@ -70,7 +71,8 @@ class Process:
 class Sequence:
     """A request in the engine. ids: prompt and continuation; n_computed: how many have their keys and values stored.
 
-    source_pages: what the encoder stores of the source; encoded: it has.
+    source_pages: what the encoder stores of the source; encoded: it has. lookup: guesses what follows; n_drafted, n_accepted: of its
+    guesses.
 
     abandoned: nobody waits for it any more. Setting it takes no lock, so a finalizer may, wherever it runs; the engine ends the
     sequence at its next call. Whoever can wait calls `Engine.cancel`.
@@ -91,11 +93,14 @@ class Sequence:
     top: list[list[tuple[int, float]]] = field(default_factory=list)
     scores: list[float | None] = field(default_factory=list)
     hidden: list[np.ndarray] = field(default_factory=list)
+    n_drafted: int = 0
+    n_accepted: int = 0
     abandoned: bool = False
     started_s: float = field(default_factory=time.monotonic)
 
     def __post_init__(self):
         self.ids = list(self.request.ids)
+        self.lookup = Lookup(self.ids)
         if self.request.score:
             self.scores = [None]
 
