@@ -201,6 +201,7 @@ def generate(model: Any, job: dict[str, Any], turn: int) -> tuple[float, float]:
     from llmos.runtime import Request
 
     engine = model._engine
+    engine.drafter = None  # what is predicted is a token a step
     sequences = []
     for i in range(job["batch"]):
         seed = turn * job["batch"] + i

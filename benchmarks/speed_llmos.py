@@ -22,6 +22,7 @@ class Ours:
 
     def load(self, path: str, format: str, threads: int, room: Room) -> None:
         self.model = load_model(path, context=room.context, batch=room.sequences, threads=threads)
+        self.model._engine.drafter = None  # random weights say the same over and over, which is foretold too well
 
     def weights(self) -> tuple[int, int]:
         """(address, bytes) of the arena of weights."""

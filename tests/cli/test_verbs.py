@@ -34,6 +34,7 @@ INFO = {"name", "path", "family", "parameters", "layers", "width", "heads", "kv_
     "graph",
     "threads",
     "kv_pool",
+    "speculation",
 }
 MODELS = {"name", "kind", "about", "hub_id", "path", "size_bytes", "notice"}
 

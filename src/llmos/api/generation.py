@@ -15,7 +15,8 @@ class Generation:
     """A running or finished generation. Each step of the iteration gives text that is certain; iterating again goes on from there.
 
     One that is left early holds its memory until it is cancelled, or until nobody holds it. text, tokens, finish_reason ("stop",
-    "length", "cancelled"), seed, prompt_tokens, dropped_tokens, logprobs, top_logprobs and timings say what came of it.
+    "length", "cancelled"), seed, prompt_tokens, dropped_tokens, logprobs, top_logprobs, timings and
+    speculation say what came of it.
     """
 
     def __init__(self, engine: Engine, request: Request, tokenizer: Tokenizer, stops: StopMatcher, dropped_tokens: int):
@@ -59,17 +60,26 @@ class Generation:
         new = self._sequence.generated[self._n_taken :]
         if new:
             self._first_s = self._first_s or time.perf_counter()
-        self._n_taken += len(new)
-        piece = "".join(self._decoder.push(id) for id in new if id not in self._request.stop_ids)
-        text, self._stopped = self._stops.push(piece + (self._decoder.finish() if last else ""))
+        text = "".join(self._taken(new))
         if last and not self._stopped:
-            text += self._stops.finish()
+            more, self._stopped = self._stops.push(self._decoder.finish())
+            text += more if self._stopped else more + self._stops.finish()
         if text:
             self._pieces.append(text)
         if last or self._stopped:
             self._given = True
             self.cancel()
         return text
+
+    def _taken(self, ids: list[int]) -> Iterator[str]:
+        """Text of ids, one by one, up to a stop string: where that ends must not depend on how many came at a time."""
+        for id in ids:
+            self._n_taken += 1
+            if id not in self._request.stop_ids:
+                text, self._stopped = self._stops.push(self._decoder.push(id))
+                yield text
+            if self._stopped:
+                return
 
     def cancel(self) -> None:
         """Stop it and free what it holds. Does nothing to one that has finished."""
@@ -84,7 +94,7 @@ class Generation:
     @property
     def tokens(self) -> list[int]:
         """Generated ids; a stop string may end in the middle of the last one."""
-        return self._sequence.generated
+        return self._sequence.generated[: self._n_told]
 
     @property
     def finish_reason(self) -> str | None:
@@ -101,11 +111,21 @@ class Generation:
     @property
     def logprobs(self) -> list[float]:
         """Log-probability of each generated id in the model's own distribution, where asked for."""
-        return self._sequence.logprobs
+        return self._sequence.logprobs[: self._n_told]
 
     @property
     def top_logprobs(self) -> list[list[tuple[int, float]]]:
-        return self._sequence.top
+        return self._sequence.top[: self._n_told]
+
+    @property
+    def _n_told(self) -> int | None:
+        """Ids that belong to it: those behind a stop string, which may have come along with it, do not."""
+        return self._n_taken if self._stopped else None
+
+    @property
+    def speculation(self) -> dict[str, int]:
+        """How many ids were drafted, computed before it was known whether they would be drawn, and how many of them were."""
+        return {"drafted": self._sequence.n_drafted, "accepted": self._sequence.n_accepted}
 
     @property
     def timings(self) -> dict[str, Any]:

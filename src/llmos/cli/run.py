@@ -69,6 +69,11 @@ __all__ = ["command"]
     "--threads", type=click.IntRange(1), metavar="N", help="Threads to use [LLMOS_THREADS, else every usable core]."
 )
 @click.option(
+    "--speculation",
+    metavar="HOW",
+    help="Compute tokens ahead that the text foretells: auto (where it is faster), off, or 1 to 15 at a time [auto].",
+)
+@click.option(
     "--chat/--raw",
     "chat",
     default=None,
@@ -91,6 +96,8 @@ def command(words: tuple[str, ...], chat: bool | None, as_json: bool, **flags: A
     name, prompt = _split(words)
     sampling = _sampling(flags)
     settings = {key: flags[key] for key in ("weights", "kv", "context", "threads", "adapter")}
+    how = flags["speculation"] or "auto"
+    settings["speculation"] = int(how) if how.isdecimal() else how
     if prompt is None and sys.stdin.isatty() and not as_json:
         from llmos.cli.chat import converse
 
@@ -199,5 +206,6 @@ def _document(name: str, prompt: str, text: str, generation: Any, spans: dict[st
         "prompt_tokens": generation.prompt_tokens,
         "dropped_tokens": generation.dropped_tokens,
         "finish_reason": generation.finish_reason,
+        "speculation": generation.speculation,
         "timings": spans | {"tokens_per_s": len(tokens) / spans["total_s"] if spans["total_s"] else None},
     }

@@ -8,7 +8,7 @@ _NAMED = re.compile(
     r"(?<![\w/.'=-])(overflow|weights|kv|context|threads|truncate|pooling)='?(\w+)'?(?: or '(\w+)')?(?![\w/.])"
 )  # not within a path
 _FIRST = re.compile(
-    r"^(max_tokens|temperature|top_p|top_k|min_p|repetition_penalty|seed|context|threads|prompt)(?= (?:is|must be) )"
+    r"^(max_tokens|temperature|top_p|top_k|min_p|repetition_penalty|seed|context|threads|prompt|speculation)(?= (?:is|must be) )"
 )
 _LOAD = re.compile(r"\bload_model\('([^']+)'\)")
 

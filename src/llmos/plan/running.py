@@ -13,6 +13,7 @@ __all__ = ["PAGE_TOKENS", "Sizes", "compiling", "context_bytes", "running", "ste
 
 PAGE_TOKENS = 32  # positions of a page of keys and values; a test holds it to the step ABI
 MAX_TOKENS, MAX_OUTPUTS = 256, 64  # of a step, as `NativeExecutor` has them by default
+DRAFTED_ROWS = 16  # most rows of a step with guessed tokens; a sequence alone has half of them (runtime.drafting)
 _HUGE = 2 * 2**20
 _PACKED_AT_ONCE = 16 * 2**20  # float32 values that a packing thread holds of a matrix that is stored in another format
 _TABLE_POSITIONS = 1 << 14  # rope tables are computed in double for so many positions at a time (api.assemble)
@@ -106,11 +107,12 @@ def _packing(sizes: Sizes, threads: int) -> tuple[Part, ...]:
 
 
 def _workspace(sizes: Sizes, context: int, batch: int) -> Part:
-    """Rows of all tokens of a step are used by a prompt; of the scores and of what drawing needs, a row per sequence."""
+    """Rows of all tokens of a step are used by a prompt; of the scores and of what drawing needs, a row per sequence and
+    per guessed token."""
     max_tokens, max_outputs = step_rows(sizes, context)
     whole = workspace_bytes(sizes, max_tokens, max_outputs)
     scores = 4 * sizes.vocab
-    rows = min(batch, max_outputs)
+    rows = min(max(batch, DRAFTED_ROWS if batch > 1 else DRAFTED_ROWS // 2), max_outputs)
     used = max_tokens * sizes.token + max_outputs * max(0, sizes.output - scores)
     used += rows * (scores + _draw_bytes(sizes.vocab))
     return Part(name="workspace", n_bytes=min(_touched(used), whole), reserved=whole)
