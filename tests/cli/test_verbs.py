@@ -143,10 +143,13 @@ def test_a_bundle_says_what_its_checkpoint_says(tmp_path: Path):
 
 
 def test_compile_explains_every_operation(tmp_path: Path):
-    text = succeeds("compile", "llmos-mini", "-o", str(tmp_path / "x.llm"), "--weights", "int8", "--explain")
-    assert "rms_norm" in text
-    assert "linear" in text
-    assert "tokens/s" in text
+    model = ("compile", "llmos-mini", "-o", str(tmp_path / "x.llm"), "--weights", "int8", "--no-verify")
+    document = json.loads(succeeds(*model, "--explain", "--json"))
+    assert [step["step"] for step in document["steps"]] == ["decode", "prefill"]
+    assert document["unmeasured"] is None
+    assert {"rms_norm", "linear"} <= {line["operation"] for line in document["steps"][0]["table"]}
+    assert (tmp_path / "x.explain.html").read_text().startswith("<!doctype html>")
+    assert llmos(*model, "--json").returncode == llmos(*model, "--explain-html", "page.html").returncode == 2
 
 
 def test_info_and_models_speak_json():
@@ -219,7 +222,9 @@ def test_a_plan_that_does_not_fit_says_what_would():
 
 def test_doctor_measures_this_machine():
     report = json.loads(succeeds("doctor", "--json"))
-    assert set(report) == {"llmos", "machine", "roofs", "checks"}
+    assert set(report) == {"llmos", "machine", "code", "roofs", "checks"}
+    assert report["code"]["target"] == report["roofs"]["target"]
+    assert all(way["instructions"] for way in report["code"]["products"].values())
     assert all(set(check) == {"name", "ok", "text", "needed"} for check in report["checks"])
     assert min(report["roofs"][f"{format}_ops_per_s"] for format in ("float32", "bf16", "int8")) > 1e8
     assert report["machine"]["topology"]["usable"] >= 1

@@ -9,11 +9,11 @@ from typing import Any
 from llmos import __version__
 from llmos.api.adapters import Adapters, NamedAdapter, adapter_list
 from llmos.api.assemble import weights_bytes
-from llmos.api.explain import explain_graph
+from llmos.api.explain import Explanation, explain_bundle
 from llmos.api.notice import ModelNotice
 from llmos.api.opening import open_source
 from llmos.api.options import choose_options, formats_of
-from llmos.api.roofs import Roofs, measure_roofs
+from llmos.api.roofs import Roofs
 from llmos.api.source import Source, told
 from llmos.api.verify import Report, publishable, verify, write_report
 from llmos.artifact import write_bundle
@@ -30,15 +30,15 @@ __all__ = ["Compiled", "compile_model"]
 
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
-    """What became of a model. report: how far it is from its checkpoint; explanation: the table of operations, where asked for."""
+    """What became of a model. report: how far it is from its checkpoint; explanation: what its operations cost, where asked for."""
 
     path: Path
     n_bytes: int
     report: Report | None
-    explanation: str | None
+    explanation: Explanation | None
 
     def __str__(self) -> str:
-        return self.explanation or (str(self.report) if self.report else str(self.path))
+        return str(self.explanation) if self.explanation else (str(self.report) if self.report else str(self.path))
 
 
 def compile_model(
@@ -60,9 +60,9 @@ def compile_model(
 
     weights, kv: number formats (None: the checkpoint's precision). adapter: one or several to merge into it, in order. dump:
     folder for the graph after each pass. verified: compare it with the checkpoint before it appears (`llmos.api.verify`); max_kl:
-    mean divergence in nats that is allowed, None for the format's own limit. With `explain` there is a table of the operations
-    with their predicted times against `roofs`, which are measured in this call where they are not given
-    (`llmos.api.measure_roofs`). Raises UserError, FormatError and ResourceError as `load_model` does, and VerificationError where
+    mean divergence in nats that is allowed, None for the format's own limit. With `explain` there is what every operation
+    costs, predicted by `roofs`, which are measured in this call where they are not given (`llmos.api.measure_roofs`), and measured
+    on the bundle's own code. Raises UserError, FormatError and ResourceError as `load_model` does, and VerificationError where
     it is too far from its checkpoint: nothing is written then.
     """
     if max_kl is not None and not max_kl > 0:
@@ -114,8 +114,9 @@ def compile_model(
     write_report(report, output, payload)
     explanation = None
     if explain:
-        measured = roofs or measure_roofs(progress, target=chosen.name)
-        explanation = explain_graph(graph, measured, context=source.spec.context)
+        explanation = explain_bundle(
+            output, Path(name).name, graph, chosen, roofs, context=source.spec.context, progress=progress
+        )
     return Compiled(path=output, n_bytes=output.stat().st_size, report=report, explanation=explanation)
 
 

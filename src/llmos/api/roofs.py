@@ -8,7 +8,7 @@ from llmos.core.env import environment
 from llmos.hardware import PROBE_SOURCE, caches, measure_bandwidth, measure_peak, usable_cores
 from llmos.plan import Roofs
 
-__all__ = ["Roofs", "build_probe", "measure_roofs"]
+__all__ = ["Roofs", "build_probe", "higher", "measure_roofs"]
 
 
 def measure_roofs(
@@ -36,6 +36,21 @@ def measure_roofs(
         bf16_ops_per_s=measure_peak(probe, "bf16", threads),
         int8_ops_per_s=measure_peak(probe, "int8", threads),
         cache_bytes_per_s=measure_bandwidth(probe, threads, n_bytes=cached) if cached else None,
+    )
+
+
+def higher(a: Roofs, b: Roofs) -> Roofs:
+    """The roofs of two measurements on the same target and threads: each the higher one."""
+    assert (a.target, a.threads) == (b.target, b.threads), f"roofs of {a.target} and {b.target} are not of one thing"
+    cached = max(a.cache_bytes_per_s or 0, b.cache_bytes_per_s or 0) or None
+    return Roofs(
+        target=a.target,
+        threads=a.threads,
+        read_bytes_per_s=max(a.read_bytes_per_s, b.read_bytes_per_s),
+        float32_ops_per_s=max(a.float32_ops_per_s, b.float32_ops_per_s),
+        bf16_ops_per_s=max(a.bf16_ops_per_s, b.bf16_ops_per_s),
+        int8_ops_per_s=max(a.int8_ops_per_s, b.int8_ops_per_s),
+        cache_bytes_per_s=cached,
     )
 
 

@@ -1,14 +1,18 @@
 """`llmos compile MODEL -o X.llm`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from llmos.cli.formats import model_options
 from llmos.cli.loading import told_notices
 from llmos.cli.names import complete_model
-from llmos.cli.terminal import Progress
+from llmos.cli.terminal import Progress, write_json
 from llmos.core.units import format_bytes
+
+if TYPE_CHECKING:
+    from llmos.api.explain import Explanation
 
 __all__ = ["command"]
 
@@ -39,7 +43,7 @@ def _complete_target(ctx: click.Context, param: click.Parameter, incomplete: str
 @click.option(
     "--explain",
     is_flag=True,
-    help="Measure the roofs of this machine, and show every operation's bytes, arithmetic and predicted time.",
+    help="Show every operation's bytes, arithmetic, predicted and measured time, and write a page with pictures of them.",
 )
 @click.option(
     "--verify/--no-verify",
@@ -53,6 +57,12 @@ def _complete_target(ctx: click.Context, param: click.Parameter, incomplete: str
     help="Mean divergence from the checkpoint that is allowed, in nats [the format's limit].",
 )
 @click.option(
+    "--explain-html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where --explain writes its page [beside the output, as NAME.explain.html].",
+)
+@click.option("--json", "as_json", is_flag=True, help="Of --explain: one JSON document instead of the table.")
+@click.option(
     "--dump", type=click.Path(path_type=Path, file_okay=False), help="Folder for the graph after each pass [none]."
 )
 def command(
@@ -63,6 +73,8 @@ def command(
     target: str | None,
     adapter: tuple[str, ...],
     explain: bool,
+    explain_html: Path | None,
+    as_json: bool,
     verified: bool,
     max_kl: float | None,
     dump: Path | None,
@@ -72,6 +84,10 @@ def command(
 
     if output.suffix != ".llm":
         raise click.UsageError(f"the output is {str(output)!r}; its name must end in .llm")
+    if not explain and (as_json or explain_html):
+        raise click.UsageError(
+            f"{'--json' if as_json else '--explain-html'} says how to write what --explain finds: give that too"
+        )
     with told_notices(), Progress() as progress:
         made = compile_model(
             model,
@@ -87,7 +103,16 @@ def command(
             progress=progress,
         )
     if made.explanation:
-        click.echo(made.explanation)
+        _show(made.explanation, explain_html or output.with_name(f"{output.stem}.explain.html"), as_json)
     if made.report:
         click.echo(str(made.report), err=True)
     click.echo(f"{output} ({format_bytes(made.n_bytes)})", err=True)
+
+
+def _show(explanation: "Explanation", page: Path, as_json: bool) -> None:
+    if as_json:
+        write_json(explanation.to_dict())
+    else:
+        click.echo(str(explanation))
+    explanation.write_page(page)
+    click.echo(f"{page}", err=True)

@@ -10,7 +10,7 @@ from llmos.api.roofs import Roofs, measure_roofs
 from llmos.cli.examine import Finding, examine_installation
 from llmos.cli.terminal import Progress, counted, write_json
 from llmos.cli.warm import warm_toolchain
-from llmos.compiler import machine_features
+from llmos.compiler import FORMATS, Implementation, chosen_target, machine_features, product_implementation
 from llmos.core.errors import LlmosError
 from llmos.core.units import format_bytes
 from llmos.hardware import Memory, Topology, accelerators, architecture, caches, memory, model_name, topology
@@ -33,6 +33,14 @@ class Machine:
     accelerators: list[Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Code:
+    """What models are compiled for here, and what multiplies matrices of each weight format."""
+
+    target: str
+    products: dict[str, Implementation]
+
+
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
 @click.option("--quick", is_flag=True, help="Leave the measurements out.")
@@ -40,14 +48,14 @@ class Machine:
 def command(as_json: bool, quick: bool, warm: bool) -> None:
     """Examine this machine and this installation.
 
-    Tells the machine's facts, the memory bandwidth and the peaks of each number format measured now, the toolchain, and
+    Tells the machine's facts, the instructions that models use, the memory bandwidth and the peaks of each number format measured now, the toolchain, and
     what is missing with the way to get it. Exits with 3 where something is missing that every model needs.
     """
     if warm:
         with Progress() as progress:
             warm_toolchain(progress)
         return
-    machine = _machine()
+    machine, code = _machine(), _code()
     roofs = None if quick else _roofs()
     findings = examine_installation()
     if isinstance(roofs, LlmosError):
@@ -56,9 +64,12 @@ def command(as_json: bool, quick: bool, warm: bool) -> None:
     if as_json:
         checks = [asdict(finding) for finding in findings]
         measured = asdict(roofs) if roofs else None
-        write_json({"llmos": llmos.__version__, "machine": asdict(machine), "roofs": measured, "checks": checks})
+        used = asdict(code) if code else None
+        write_json(
+            {"llmos": llmos.__version__, "machine": asdict(machine), "code": used, "roofs": measured, "checks": checks}
+        )
     else:
-        _show(machine, roofs, findings)
+        _show(machine, code, roofs, findings)
     if any(finding.needed and not finding.ok for finding in findings):
         raise click.exceptions.Exit(3)
 
@@ -84,6 +95,16 @@ def _features() -> frozenset[str]:
         return frozenset()
 
 
+def _code() -> Code | None:
+    """None where models cannot be compiled, which is said elsewhere."""
+    try:
+        target = chosen_target(None)
+    except LlmosError:
+        return None
+    products = {format: product_implementation(target, format) for format in FORMATS}
+    return Code(target=target.name, products=products)
+
+
 def _roofs() -> Roofs | LlmosError:
     with Progress() as progress:
         try:
@@ -92,32 +113,43 @@ def _roofs() -> Roofs | LlmosError:
             return error
 
 
-def _show(machine: Machine, roofs: Roofs | None, findings: list[Finding]) -> None:
+def _show(machine: Machine, code: Code | None, roofs: Roofs | None, findings: list[Finding]) -> None:
     cpus, ram = machine.topology, machine.memory
     limit = f", limited to {format_bytes(ram.limit)}" if ram.limit else ""
-    lines = {
-        "processor": f"{machine.processor} ({machine.architecture})",
-        "instructions": " ".join(machine.features) or "no vector extension that LLMOS uses",
-        "cores": f"{cpus.cores} in {counted(cpus.packages, 'package')}, {counted(cpus.threads, 'thread')}, {cpus.usable} usable",
-        "caches": ", ".join(f"L{cache.level} {format_bytes(cache.size_bytes)}" for cache in machine.caches)
-        or "unknown",
-        "memory": f"{format_bytes(ram.total)}, {format_bytes(ram.available)} available{limit}",
-        "accelerators": ", ".join(_accelerator(item) for item in machine.accelerators) or "none",
-    }
+    lines = [
+        ("processor", f"{machine.processor} ({machine.architecture})"),
+        ("instructions", " ".join(machine.features) or "no vector extension that LLMOS uses"),
+        (
+            "cores",
+            f"{cpus.cores} in {counted(cpus.packages, 'package')}, {counted(cpus.threads, 'thread')}, {cpus.usable} usable",
+        ),
+        (
+            "caches",
+            ", ".join(f"L{cache.level} {format_bytes(cache.size_bytes)}" for cache in machine.caches) or "unknown",
+        ),
+        ("memory", f"{format_bytes(ram.total)}, {format_bytes(ram.available)} available{limit}"),
+        ("accelerators", ", ".join(_accelerator(item) for item in machine.accelerators) or "none"),
+    ]
+    if code is not None:
+        lines.append(("target", f"{code.target}, whose products use:"))
+        lines += [(f"  {format}", str(way)) for format, way in code.products.items()]
     if roofs is not None:
-        lines["target"] = f"{roofs.target}, measured with {counted(roofs.threads, 'thread')}:"
-        lines["  memory"] = f"{roofs.read_bytes_per_s / 1e9:.1f} GB/s"
-        if roofs.cache_bytes_per_s is not None:
-            lines["  last cache"] = f"{roofs.cache_bytes_per_s / 1e9:.1f} GB/s"
-        for format in ("float32", "bf16", "int8"):
-            lines[f"  {format}"] = f"{roofs.peak(format) / 1e9:.0f} GOP/s"
-    for name, text in lines.items():
+        lines += _measured(roofs)
+    for name, text in lines:
         click.echo(f"{name:<14}{text}")
     click.echo()
     for finding in findings:
         click.echo(
             f"{'ok' if finding.ok else 'MISSING' if finding.needed else 'note':<9}{finding.name}: {finding.text}"
         )
+
+
+def _measured(roofs: Roofs) -> list[tuple[str, str]]:
+    lines = [("measured", f"now, with {counted(roofs.threads, 'thread')}:")]
+    lines.append(("  memory", f"{roofs.read_bytes_per_s / 1e9:.1f} GB/s"))
+    if roofs.cache_bytes_per_s is not None:
+        lines.append(("  last cache", f"{roofs.cache_bytes_per_s / 1e9:.1f} GB/s"))
+    return lines + [(f"  {format}", f"{roofs.peak(format) / 1e9:.0f} GOP/s") for format in ("float32", "bf16", "int8")]
 
 
 def _accelerator(item: Any) -> str:

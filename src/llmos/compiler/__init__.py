@@ -5,6 +5,7 @@ from llmos.compiler.code import cached_library, compile_code, open_library
 from llmos.compiler.emit import emit
 from llmos.compiler.formats import FORMATS, KV_FORMATS
 from llmos.compiler.graph import Graph, graph_hash, to_dict
+from llmos.compiler.implementations import Implementation, implementation, product_implementation
 from llmos.compiler.kernel_names import kernel_names
 from llmos.compiler.kv_pages import PAGE_TOKENS, kv_page_bytes, page_bytes
 from llmos.compiler.layout import Section, layout
@@ -18,6 +19,7 @@ __all__ = [
     "PAGE_TOKENS",
     "TARGETS",
     "Graph",
+    "Implementation",
     "Options",
     "Section",
     "Target",
@@ -28,12 +30,14 @@ __all__ = [
     "compile_code",
     "emit",
     "graph_hash",
+    "implementation",
     "kernel_names",
     "kv_page_bytes",
     "layout",
     "machine_features",
     "open_library",
     "page_bytes",
+    "product_implementation",
     "target_named",
     "to_dict",
     "toolchain_id",

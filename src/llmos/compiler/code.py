@@ -32,13 +32,14 @@ def compile_code(
     *,
     include: Path,
     kernels_hash: str,
+    timed: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
     """The shared library of a graph for a target, from the cache or compiled now.
 
-    include: folder of the kernel headers; kernels_hash: their digest.
+    include: folder of the kernel headers; kernels_hash: their digest. timed: one that notes where its time goes (`emit`).
     """
-    return cached_library(emit(graph), target, include=(include,), key=(kernels_hash,), progress=progress)
+    return cached_library(emit(graph, timed=timed), target, include=(include,), key=(kernels_hash,), progress=progress)
 
 
 def cached_library(

@@ -17,11 +17,19 @@ from llmos.models import RelativeBias, buckets
 __all__ = ["emit"]
 
 
-def emit(graph: Graph) -> str:
-    """The C++ source of a compiled model. Deterministic: equal graphs give equal text."""
+def emit(graph: Graph, *, timed: bool = False) -> str:
+    """The C++ source of a compiled model. Deterministic: equal graphs give equal text.
+
+    timed: code that notes how long each node takes, in the order of `graph.blocks()`, then the drawing of tokens, then what comes
+    before the first node and after the last; an encoder's nodes are not noted.
+    """
     parts = [_head(graph), _constants(graph)]
+    n_nodes = 0
+    if timed:
+        parts.append(_times(graph))
     for name, block in graph.blocks():
-        parts.append(BlockWriter(graph, name, block).text())
+        parts.append(BlockWriter(graph, name, block, first_time=n_nodes if timed else None).text())
+        n_nodes += len(block.nodes)
     if graph.encoder is not None:
         parts += [
             BlockWriter(graph.encoder, name, block, "Encoder").text()
@@ -29,7 +37,7 @@ def emit(graph: Graph) -> str:
             if name != "epilogue"  # nobody asks for rows of an encoded source
         ]
         parts.append(_encode(graph.encoder))
-    parts.append(_step(graph))
+    parts.append(_step(graph, timed))
     return "\n".join(parts)
 
 
@@ -42,6 +50,18 @@ def _head(graph: Graph) -> str:
 
 using namespace llmos;
 """
+
+
+def _times(graph: Graph) -> str:
+    return f"""\
+#include "llmos/timed.h"
+static Times<{_n_nodes(graph) + 2}> times;
+LLMOS_EXPORT void llmos_take_times(uint64_t* nanoseconds) {{ times.Take(nanoseconds); }}
+"""
+
+
+def _n_nodes(graph: Graph) -> int:
+    return sum(len(block.nodes) for _, block in graph.blocks())
 
 
 def _constants(graph: Graph) -> str:
@@ -162,16 +182,22 @@ LLMOS_EXPORT int32_t llmos_encode(const LlmosModel* model, const LlmosStep* step
 """
 
 
-def _step(graph: Graph) -> str:
+def _step(graph: Graph, timed: bool) -> str:
     body = "\n".join(_runs("", graph))
+    n = _n_nodes(graph)
+    begun, started, drawn, ended = (
+        ("  times.Begin();\n", f"  times.Start({n + 1});\n", f"    times.Ended({n});\n", f"  times.Note({n + 1});\n")
+        if timed
+        else ("", "", "", "")
+    )
     return f"""\
 static void Forward(Team& team, const Call& c) {{
   uint64_t kv = 0, cross = kSourceBytes;
-  Prologue(team, c, kParams_prologue, 0, 0);
+{started}  Prologue(team, c, kParams_prologue, 0, 0);
 {body}
   if (c.n_outputs > 0) {{
     Epilogue(team, c, kParams_epilogue, 0, 0);
-{_outputs(graph)}  }}
+{_outputs(graph)}{drawn}  }}
 }}
 
 LLMOS_EXPORT uint32_t llmos_abi_version(void) {{ return LLMOS_ABI_VERSION; }}
@@ -185,8 +211,8 @@ LLMOS_EXPORT int32_t llmos_step(const LlmosModel* model, const LlmosStep* step) 
   if (status == LLMOS_OK) status = CheckSources(*model, *step, {flag(graph.encoder is not None)});
 {_checks(graph)}  if (status != LLMOS_OK) return status;
   if (step->n_tokens == 0) return LLMOS_OK;
-  const Call call(*model, *step, kTokenBytes, kOutputBytes);
+{begun}  const Call call(*model, *step, kTokenBytes, kOutputBytes);
   RunStep(*model, call, Forward);
-  return LLMOS_OK;
+{ended}  return LLMOS_OK;
 }}
 """

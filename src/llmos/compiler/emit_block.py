@@ -12,10 +12,10 @@ __all__ = ["BlockWriter"]
 
 
 class BlockWriter:
-    """One block as a C++ function."""
+    """One block as a C++ function. first_time: the number of its first node among those whose time is noted, None: it is not."""
 
-    def __init__(self, graph: Graph, name: str, block: Block, title: str = ""):
-        self.graph, self.name, self.block, self.title = graph, name, block, title
+    def __init__(self, graph: Graph, name: str, block: Block, title: str = "", first_time: int | None = None):
+        self.graph, self.name, self.block, self.title, self.first_time = graph, name, block, title, first_time
         self.places = graph.buffers["places"][name]
         self.params = list(block.shapes)
         self.nodes = {node.out: node for node in block.nodes}
@@ -24,7 +24,8 @@ class BlockWriter:
         title = {"prologue": "Prologue", "epilogue": "Epilogue"}.get(
             self.name, "Layer" + self.name.removeprefix("kind")
         )
-        body = "\n".join("  " + line for node in self.block.nodes for line in self.statement(node))
+        lines = (line for i, node in enumerate(self.block.nodes) for line in (*self.statement(node), *self.note(i)))
+        body = "\n".join("  " + line for line in lines)
         signature = f"static void {self.title}{title}(Team& team, const Call& c, const uint64_t* o, uint64_t kv, uint64_t cross)"
         unused = "  (void)o, (void)kv, (void)cross;\n"
         return f"{signature} {{\n{unused}{body}\n}}\n"
@@ -34,6 +35,10 @@ class BlockWriter:
             f"// {node.out} = {node.op}({', '.join([*node.inputs, *node.params])})",
             getattr(self, f"_{node.op}")(node),
         ]
+
+    def note(self, i: int) -> list[str]:
+        """What notes the time that node i took, in timed code."""
+        return [] if self.first_time is None else [f"times.Ended({self.first_time + i});"]
 
     def buffer(self, value: str) -> str:
         """Pointer to the rows of a value."""

@@ -249,6 +249,12 @@ class NativeExecutor:
             hidden=hidden,
         )
 
+    def run_by(self, library: ctypes.CDLL) -> None:
+        """Run the steps that follow by other code of the same graph, on the same weights, pages and threads."""
+        same = library.llmos_weights_bytes() == self._library.llmos_weights_bytes()
+        assert same and library.llmos_page_bytes() == self.page_bytes, "the other code is of another graph"
+        self._library = library
+
     def encode(self, batch: Batch) -> None:
         """Read the sources of a batch, whole and one after another, into their pages. Raises as `step` does."""
         assert not batch.outputs, "a source has no scores"
