@@ -31,6 +31,42 @@ TEST(a_kernel_sees_all_results_of_the_one_before) {
   }
 }
 
+TEST(others_take_the_tiles_of_a_thread_that_is_held_up) {
+  for (int size : Ints{2, 3})
+    for (int n : Ints{2, 3, 40}) {
+      int done = 0, late = 0;
+      OnTeam(size, [&](Team& team) {
+        bool held = team.rank == 0;
+        team.RunTiles(n, [&](int) {
+          const time_t end = time(nullptr) + 20;
+          for (; held && __atomic_load_n(&done, __ATOMIC_RELAXED) < n - 1 && time(nullptr) < end; sched_yield())
+            if (time(nullptr) >= end - 1) __atomic_store_n(&late, 1, __ATOMIC_RELAXED);
+          held = false;
+          __atomic_add_fetch(&done, 1, __ATOMIC_RELAXED);
+        });
+      });
+      EXPECT(done == n && !late, "team %d: %d of %d tiles", size, done, n);
+    }
+}
+
+TEST(a_thread_walks_through_its_own_part) {
+  constexpr int kTiles = 90;
+  for (int size : Ints{2, 3}) {
+    Array<int> by(kTiles), when(kTiles);
+    int clock = 0;
+    OnTeam(size, [&](Team& team) {
+      team.RunTiles(kTiles, [&](int tile) {
+        by[tile] = team.rank;
+        when[tile] = __atomic_fetch_add(&clock, 1, __ATOMIC_RELAXED);
+      });
+    });
+    for (int tile = 1; tile < kTiles; ++tile) {
+      const int part = tile * size / kTiles;
+      if ((tile - 1) * size / kTiles == part && by[tile] == part) EXPECT(by[tile - 1] == part && when[tile - 1] < when[tile], "tile %d", tile);
+    }
+  }
+}
+
 TEST(ranks_are_distinct_and_the_caller_is_first) {
   Array<int> ranks(4);
   const pthread_t caller = pthread_self();

@@ -13,10 +13,16 @@ constexpr int kTokenTile = 8, kRowTile = 2;  // 16 sums in 32 registers
 #else
 constexpr int kTokenTile = 4, kRowTile = 1;  // 4 sums of two or four registers each
 #endif
-// One token: a tile is four row blocks. Where every sum waits for the one before, the four are read side by side to hide that;
-// groups of integers hide it by themselves and are read block after block, because a processor fetches one long stream ahead
-// better than four short ones (int4, K = 896, memory roof 36 GB/s: 34 GB/s against 20).
+// One token: where every sum waits for the one before, four row blocks are read side by side to hide that; groups of integers
+// hide it by themselves and are read block after block, because a processor fetches one long stream ahead better than four short
+// ones (int4, K = 896, memory roof 36 GB/s: 34 GB/s against 20).
 constexpr int kDecodeRowTile = 4;
+
+// Row blocks of a tile for one token: as many as come to 32 KB, a microsecond's work, so that no thread waits long for another.
+constexpr int DecodeBlocks(int rows, size_t block_bytes) {
+  const size_t together = (size_t)rows * block_bytes;
+  return rows * (int)(together < 32768 ? 32768 / together : 1);
+}
 
 template <int K>
 struct F32Weights {
@@ -196,12 +202,13 @@ struct Linear {
   }
 
   void Run(Team& team, int tokens) const {
-    constexpr int kDecodeTiles = (kBlocks + kDecodeRowTile - 1) / kDecodeRowTile;
+    constexpr int kDecodeBlocks = DecodeBlocks(Weights::kDecodeRows, Weights::kBlockBytes);
+    constexpr int kDecodeTiles = (kBlocks + kDecodeBlocks - 1) / kDecodeBlocks;
     constexpr int kTiles = (kBlocks + kRowTile - 1) / kRowTile;
     if (tokens == 1) {
       team.RunTiles(kDecodeTiles, [&](int tile) {
-        int block = tile * kDecodeRowTile;
-        const int end = block + kDecodeRowTile < kBlocks ? block + kDecodeRowTile : kBlocks;
+        int block = tile * kDecodeBlocks;
+        const int end = block + kDecodeBlocks < kBlocks ? block + kDecodeBlocks : kBlocks;
         for (; block + Weights::kDecodeRows <= end; block += Weights::kDecodeRows) Tile<1, Weights::kDecodeRows>(0, block);
         for (; block < end; ++block) Tile<1, 1>(0, block);
       });

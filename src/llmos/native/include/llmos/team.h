@@ -1,6 +1,6 @@
 // Threads: a pool that lives as long as the model, and the team that runs one step.
 //
-// Every thread of the team executes the whole step. A kernel hands out its tiles with `Run`: tiles are claimed one by one,
+// Every thread of the team executes the whole step. A kernel hands out its tiles with `RunTiles`: tiles are claimed one by one,
 // so a disturbed core takes fewer, and a barrier follows. Waiting spins for a while, then yields: on a machine with more
 // threads than cores a spinning thread would stop the one that it waits for. Between steps the workers sleep.
 #pragma once
@@ -41,37 +41,62 @@ LLMOS_INLINE void SpinUntil(Done done) {
   for (int i = 0; !done(); ++i) i < 400 ? Pause() : (void)sched_yield();
 }
 
+// The tiles of one thread's part that nobody has claimed yet, in one word: the first, the one behind the last, and the operation
+// that it is about, 24, 24 and 16 bits.
+struct alignas(64) Share {
+  uint64_t packed;
+};
+
 struct Shared {
-  alignas(64) int next;        // next tile to claim
   alignas(64) int arrived;     // threads at the barrier
   alignas(64) int generation;  // barriers passed
+  Share* shares;               // of each thread
 };
 
 struct Team {
   int rank, size;
   Shared* shared;
 
-  // f(tile) for each tile below n, divided over the team; returns when all are done.
+  // f(tile) for each tile below n < 2^24, divided over the team; returns when all are done. A thread walks through a part of its
+  // own, from its front, and then takes from the back of others' parts: threads that claim neighbouring tiles in turn fetch each
+  // other's ahead (reads of 37 GB/s on two threads where parts that lie together gave 68).
   template <class F>
   LLMOS_MEMBER void RunTiles(int n, F f) {
     if (size == 1) {
       for (int tile = 0; tile < n; ++tile) f(tile);
       return;
     }
-    for (;;) {
-      const int tile = __atomic_fetch_add(&shared->next, 1, __ATOMIC_RELAXED);
-      if (tile >= n) break;
-      f(tile);
+    const uint64_t turn = (uint32_t)__atomic_load_n(&shared->generation, __ATOMIC_RELAXED) & 0xffff;
+    for (int i = 0; i < size; ++i) {
+      const int owner = rank + i < size ? rank + i : rank + i - size;
+      for (int tile = Claim(owner, n, turn); tile >= 0; tile = Claim(owner, n, turn)) f(tile);
     }
     Barrier();
   }
+
+  // The next tile of a thread's part, -1 where none is left. Whoever comes first to a part that is still about an earlier
+  // operation begins it anew; its owner has done so before it comes to the barrier.
+  LLMOS_MEMBER int Claim(int owner, int n, uint64_t turn) {
+    constexpr uint64_t kMask = (1 << 24) - 1;
+    uint64_t* share = &shared->shares[owner].packed;
+    uint64_t seen = __atomic_load_n(share, __ATOMIC_RELAXED);
+    for (;;) {
+      const bool begun = seen >> 48 == turn;
+      uint64_t first = begun ? seen & kMask : Part(owner, n), last = begun ? seen >> 24 & kMask : Part(owner + 1, n);
+      if (begun && first == last) return -1;
+      const int tile = first == last ? -1 : owner == rank ? (int)first++ : (int)--last;
+      if (__atomic_compare_exchange_n(share, &seen, turn << 48 | last << 24 | first, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) return tile;
+    }
+  }
+
+  // Where the part of a thread begins.
+  LLMOS_MEMBER uint64_t Part(int owner, int n) const { return ((uint64_t)n * (uint64_t)owner + (uint64_t)size - 1) / (uint64_t)size; }
 
   LLMOS_MEMBER void Barrier() {
     const int generation = __atomic_load_n(&shared->generation, __ATOMIC_RELAXED);
     if (__atomic_add_fetch(&shared->arrived, 1, __ATOMIC_ACQ_REL) == size) {
       shared->arrived = 0;
-      __atomic_store_n(&shared->next, 0, __ATOMIC_RELAXED);
-      __atomic_store_n(&shared->generation, generation + 1, __ATOMIC_RELEASE);
+      __atomic_store_n(&shared->generation, (int)((uint32_t)generation + 1), __ATOMIC_RELEASE);
     } else {
       SpinUntil([&] { return __atomic_load_n(&shared->generation, __ATOMIC_ACQUIRE) != generation; });
     }
@@ -150,6 +175,7 @@ LLMOS_EXPORT void llmos_pool_destroy(void* handle) {
   pthread_cond_destroy(&pool->wake);
   pthread_mutex_destroy(&pool->mutex);
   free(pool->threads);
+  llmos::AlignedFree(pool->shared.shares);
   llmos::AlignedFree(pool);
 }
 
@@ -160,9 +186,13 @@ LLMOS_EXPORT void* llmos_pool_create(int32_t n_threads) {
   memset((void*)pool, 0, sizeof *pool);
   pool->size = n_threads;
   pool->threads = (pthread_t*)calloc((size_t)n_threads, sizeof(pthread_t));
+  const size_t share_bytes = (size_t)n_threads * sizeof(llmos::Share);
+  pool->shared.shares = (llmos::Share*)llmos::AlignedAlloc(share_bytes);
+  if (pool->shared.shares != nullptr) memset((void*)pool->shared.shares, 0xff, share_bytes);
   pthread_mutex_init(&pool->mutex, nullptr);
   pthread_cond_init(&pool->wake, nullptr);
-  for (int rank = 1; pool->threads != nullptr && rank < n_threads; ++rank) {
+  const bool room = pool->threads != nullptr && pool->shared.shares != nullptr;
+  for (int rank = 1; room && rank < n_threads; ++rank) {
     llmos::Worker* worker = (llmos::Worker*)malloc(sizeof(llmos::Worker));
     if (worker == nullptr) break;
     *worker = {pool, rank};
@@ -172,7 +202,7 @@ LLMOS_EXPORT void* llmos_pool_create(int32_t n_threads) {
     }
     ++pool->started;
   }
-  if (pool->threads == nullptr || pool->started != n_threads - 1) {
+  if (!room || pool->started != n_threads - 1) {
     llmos_pool_destroy(pool);
     return nullptr;
   }
