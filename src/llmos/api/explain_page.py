@@ -150,7 +150,7 @@ def _columns(step: StepCosts) -> Iterator[tuple[str, bool]]:
         ("weights", False),
         ("read", True),
         ("million operations", True),
-        ("predicted", True),
+        ("predicted ms", True),
     )
     if step.step_s is not None:
         yield from (("measured ms", True), ("of the roof", True))
