@@ -55,6 +55,7 @@ def config_from_gguf(
     arch = _architecture(metadata, where)
     family, gguf = _family(arch, metadata, where)
     keys = Fields({key.removeprefix(f"{arch}."): value for key, value in metadata.items() if _is_of(key, arch)}, where)
+    _require(keys, gguf, arch)
     config = {"model_type": family.MODEL_TYPE, **gguf.constants}
     for name, key in gguf.fields.items():
         keys.read.add(key)
@@ -124,6 +125,14 @@ def _family(arch: str, metadata: Mapping[str, Any], where: str) -> tuple[ModuleT
 def _ways(family: ModuleType) -> list[Gguf]:
     gguf = getattr(family, "GGUF", None)
     return [] if gguf is None else [gguf]
+
+
+def _require(keys: Fields, gguf: Gguf, arch: str) -> None:
+    """Raise UserError for keys that a config.json may leave out and a GGUF file may not: llama.cpp loads none without them."""
+    layer, rms = "attention.layer_norm_epsilon", "attention.layer_norm_rms_epsilon"
+    for key in ("context_length", layer if layer in gguf.fields.values() else rms):
+        if key not in keys.raw:
+            raise UserError(f"{keys.where}: {arch}.{key} is missing, which every model of this architecture has")
 
 
 def _is_of(key: str, arch: str) -> bool:
