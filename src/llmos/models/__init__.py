@@ -25,6 +25,7 @@ from llmos.models.spec import (
     Spec,
     Yarn,
 )
+from llmos.models.trainable import check_trainable
 
 __all__ = [
     "CATALOGUE",
@@ -49,6 +50,7 @@ __all__ = [
     "Yarn",
     "bucket",
     "buckets",
+    "check_trainable",
     "config_from_gguf",
     "encode",
     "forward",

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from llmos.core.errors import LlmosError, UserError
-from llmos.models import FAMILIES, Spec, spec_from_config
+from llmos.models import Spec, check_trainable, spec_from_config
 from llmos.trainer.checkpoint import Saved, load_newest, save_checkpoint
 from llmos.trainer.documents import documents, limited
 from llmos.trainer.evaluate import bits_per_byte
@@ -203,16 +203,9 @@ def model_spec(recipe: Recipe) -> Spec:
     """The spec of the recipe's model. Raises UserError for what its table lacks or has too much."""
     try:
         spec = spec_from_config(recipe.config)
+        check_trainable(spec)
     except UserError as error:
         raise UserError(f"the table [model] of the recipe: {error}") from error
-    if "" not in FAMILIES[spec.family].PREFIXES:
-        raise UserError(
-            f"the table [model] of the recipe: {spec.family} is only a part of its checkpoints: train a text model"
-        )
-    if spec.encoder is not None or not spec.head:
-        raise UserError(
-            f"the table [model] of the recipe: {spec.family} cannot be trained: only decoders, which predict the next token, can"
-        )
     return spec
 
 
