@@ -79,6 +79,13 @@ def test_a_bundle_with_formats_that_its_model_cannot_have_is_refused_by_its_name
         llm.plan(str(tmp_path / "y.llm"), measure=False)
 
 
+@pytest.mark.parametrize("name", ["x.bin", "x", "x.LLM"])
+def test_a_bundle_is_only_written_under_a_name_that_says_what_it_is(tmp_path, name):
+    with pytest.raises(llm.UserError, match=r"its name must end in \.llm"):
+        llm.compile("llmos-mini", tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_bundle_whose_graph_document_is_another_is_refused(folder, tmp_path):
     from tests.artifact.test_damaged_model import sealed
 

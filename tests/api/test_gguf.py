@@ -1,5 +1,7 @@
 """GGUF files as models: the logits of transformers with the same weights, for every type and every family that has a table."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -83,6 +85,11 @@ REFUSED = {
     "attention that sees ahead": (put(attention__causal=False), "attention.causal = False"),
     "values of another size": (put(attention__value_length=7), "attention.value_length = 7"),
     "no layers": (drop("llama.block_count"), "num_hidden_layers is missing"),
+    "no epsilon": (
+        drop("llama.attention.layer_norm_rms_epsilon"),
+        r"llama\.attention\.layer_norm_rms_epsilon is missing",
+    ),
+    "no context": (drop("llama.context_length"), r"llama\.context_length is missing"),
     "no width": (drop("llama.embedding_length"), "embedding_length is missing"),
     "a width of text": (put(embedding_length="48"), "embedding_length must be int"),
     "many layers": (put(block_count=2**31), "num_hidden_layers is 2147483648"),
@@ -125,6 +132,16 @@ def test_an_unknown_architecture_is_refused_with_those_that_are_known(tmp_path):
         UserError, match=r"architecture 'brand-new' are not read from GGUF; known: bert, falcon, gemma, .*gpt2, .*llama"
     ):
         open_gguf(llama(tmp_path, arch="brand-new"))
+
+
+def test_a_norm_of_layers_needs_its_epsilon_too(tmp_path):
+    case = models.CASES["gpt2"]
+    keys = case.metadata(case.model().config)
+    del keys["attention.layer_norm_epsilon"]
+    without = replace(case, metadata=lambda config: keys)
+    path = models.write_model(tmp_path / "x.gguf", without, case.model())
+    with pytest.raises(UserError, match=r"gpt2\.attention\.layer_norm_epsilon is missing"):
+        open_gguf(path)
 
 
 def test_an_older_projector_is_refused_as_one(tmp_path):
@@ -296,13 +313,13 @@ def test_a_mixture_of_types_is_compiled_as_one_and_into_one_file(tmp_path):
         loaded = llm.load_model(path)
     with loaded:
         formats = loaded.info()["formats"]
-        assert (formats["weights"], formats["tables"], formats["matrices"]) == ("uint4", "int8", "4 int8")
+        assert (formats["weights"], formats["tables"], formats["matrices"]) == ("uint4", "int8", {"int8": 4})
         scores = loaded.score(ids)
     assert np.abs(np.array(scores[1:]) - wanted).max() <= tolerance
     with pytest.warns(UserWarning, match="rounded a second time"):
         llm.compile(path, tmp_path / "x.llm")
     with llm.load_model(tmp_path / "x.llm") as bundle:
-        assert bundle.info()["formats"]["matrices"] == "4 int8"
+        assert bundle.info()["formats"]["matrices"] == {"int8": 4}
         assert bundle.score(ids) == scores
 
 

@@ -1,7 +1,8 @@
 """What a plan says, against compiled code, against loading under a limit, and against a process that was measured."""
 
+import ast
 import json
-import re
+import math
 import subprocess
 import sys
 
@@ -10,18 +11,21 @@ import pytest
 from safetensors.numpy import save_file
 
 import llm
-from llmos.api.demand import sizes_of
+from llmos.api import describe_model
+from llmos.api.demand import MOST_SEQUENCES, sizes_of
+from llmos.api.limits import check_memory
 from llmos.api.model import Model
 from llmos.api.prepare import choose_options, demand, open_source, prepare
 from llmos.compiler import Options, build_graph, chosen_target, compile_code
 from llmos.core.errors import ResourceError, UserError
 from llmos.hardware import memory
-from llmos.models import shapes, sources, spec_from_config
+from llmos.models import check_trainable, shapes, sources, spec_from_config
 from llmos.native import include_dir, sources_hash
 from llmos.plan import step_rows, workspace_bytes
 from llmos.runtime import abi
 from tests.embedding_model import folder
 from tests.hardware.test_limits import MEMINFO, tree
+from tests.published_configs import PUBLISHED
 from tests.tiny_programs import CONFIG
 
 ODD = {"model_type": "gpt2", "n_embd": 39, "n_head": 3, "n_layer": 2, "n_positions": 64, "vocab_size": 50}
@@ -61,33 +65,39 @@ def limited(tmp_path, n_bytes: int) -> int:
 
 def wanted(**settings):
     source = open_source("llmos-mini")
-    options = choose_options(source, settings.get("weights"), None)
+    options = choose_options(source, settings.get("weights"), settings.get("kv"))
     graph = build_graph(source.spec, options)
-    return demand(source, options, graph, context=512, batch=settings.get("batch", 1), threads=1)
+    batch, given = settings.get("batch", 1), (settings.get("weights"), settings.get("kv"))
+    return demand(source, graph, context=512, batch=batch, threads=1, given=given, verb=settings.get("verb", "run"))
 
 
 def applied(advice: str) -> dict[str, object]:
     """The settings that a piece of advice names."""
-    found = {name: int(value) for name, value in re.findall(r"lower (context|batch) to (\d+)", advice)}
-    weights = re.search(r"weights='(\w+)'", advice)
-    return found | ({"weights": weights[1]} if weights else {})
+    pairs = (setting.split("=") for setting in advice.split(" and "))
+    return {name: ast.literal_eval(value) for name, value in pairs}
 
 
 @pytest.mark.toolchain
 @pytest.mark.parametrize(
-    ("settings", "share"), [({"batch": 200}, 0.5), ({"batch": 1}, 0.85), ({"batch": 200, "weights": "float32"}, 0.6)]
+    ("settings", "share"),
+    [({"batch": 200}, 0.5), ({"batch": 1}, 0.85), ({"batch": 1}, 0.75), ({"batch": 200, "weights": "float32"}, 0.6)],
 )
 def test_every_setting_that_a_refusal_advises_loads_and_runs_in_that_memory(tmp_path, settings, share):
     free = limited(tmp_path, int(share * wanted(**settings).needed()))
     with pytest.raises(ResourceError, match=r"llmos-mini needs .* for weights, .* is free: ") as caught:
         prepare("llmos-mini", free_bytes=free, threads=1, **settings)
-    advice = str(caught.value).rpartition("is free: ")[2].split(", or ")
+    advice = str(caught.value).rpartition("is free: choose ")[2].split(", or ")
     assert advice
     assert all(applied(piece) for piece in advice)
     for piece in advice:
         prepared = prepare("llmos-mini", free_bytes=free, threads=1, **settings | applied(piece))
         with Model(prepared, threads=1) as model:
             assert len(model.generate_tokens("Once", max_tokens=3, temperature=0, ignore_eos=True)) == 3
+
+
+def test_the_largest_batch_ends_where_more_would_only_wait():
+    assert wanted().largest_batch(2**60) == MOST_SEQUENCES
+    assert wanted(batch=3000).largest_batch(2**60) == 3000
 
 
 def test_one_more_than_the_largest_that_fits_does_not_fit():
@@ -103,10 +113,60 @@ def test_what_no_setting_mends_is_told_to_be_too_large():
     assert "choose a smaller model" in wanted().refusal(2 * MIB)
 
 
-def test_where_no_single_change_helps_two_are_advised():
-    made, small = wanted(batch=200, weights="float32"), wanted(batch=200, weights="int8")
-    free = small.needed(context=64) + MIB
-    assert applied(made.advice(free)[0]).keys() in ({"weights", "context"}, {"context"}, {"batch"})
+def test_where_no_single_change_helps_as_few_as_do_are_advised_together():
+    made, small = wanted(weights="bf16"), wanted(weights="uint4")
+    assert applied(made.advice(small.needed())[0]).keys() == {"weights"}
+    together = made.advice(small.needed(context=64))
+    assert together and all(len(applied(advice)) == 2 for advice in together)
+
+
+def test_fewer_bits_for_keys_and_values_are_advised_where_they_are_enough():
+    made, small = wanted(batch=200), wanted(batch=200, kv="int8")
+    assert "kv='int8'" in made.advice(small.needed())
+    assert "kv='int8'" not in made.advice(small.needed() - MIB)
+
+
+def test_a_training_that_does_not_fit_is_advised_a_smaller_batch():
+    made = wanted(batch=8, verb="train")
+    free = made.needed(batch=3)
+    assert "batch=3" in made.advice(free)
+    assert all(applied(advice).keys() <= {"batch", "context"} for advice in made.advice(free))
+
+
+def huge_folder(tmp_path, config, vocab: int) -> str:
+    """A checkpoint of zeros that take no room on the disk, larger than any memory."""
+    spec = spec_from_config(config | {"vocab_size": vocab, "tie_word_embeddings": True})
+    header, end = {}, 0
+    for name, source in sources(spec).items():
+        shape = shapes(spec)[name]
+        size = 4 * math.prod(shape)
+        header[source.name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(header).encode()
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
+    (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": vocab, "tie_word_embeddings": True}))
+    return str(tmp_path)
+
+
+def test_what_memory_cannot_hold_is_refused_by_every_verb_that_would_pack_it_and_described_all_the_same(tmp_path):
+    name = huge_folder(tmp_path, CONFIG, 2**31)
+    for work in (llm.load_model, lambda name: llm.compile(name, tmp_path / "x.llm")):
+        with pytest.raises(ResourceError, match=r"needs \d.* TiB|needs \d+ GiB for weights"):
+            work(name)
+    assert not (tmp_path / "x.llm").exists()
+    facts = describe_model(name)
+    assert facts["vocab"] == 2**31
+    assert facts["weights_bytes"] > 2**37
+
+
+def test_compiling_what_does_not_fit_is_refused_with_the_formats_that_would():
+    made = wanted(verb="pack", weights="float32")
+    free = wanted(verb="pack", weights="int8").needed()
+    with pytest.raises(ResourceError, match=r"llmos-mini needs .* to be compiled; .* is free: choose weights='int8'$"):
+        check_memory(made, free)
+    check_memory(made, made.needed())
 
 
 def test_a_plan_of_the_embedded_model_fits_and_adds_up():
@@ -203,6 +263,19 @@ def test_no_speed_is_told_of_a_model_that_reads_a_source(tmp_path):
 def test_only_decoders_have_a_plan_of_training(tmp_path):
     with pytest.raises(UserError, match="t5 cannot be trained: only decoders"):
         llm.plan(reader_folder(tmp_path), "train", measure=False)
+
+
+def test_a_part_of_a_model_has_no_plan_of_training(tmp_path):
+    gemma = PUBLISHED["gemma-3-4b-it"]
+    with pytest.raises(UserError, match="gemma3 is only a part of its checkpoints: train a text model"):
+        check_trainable(spec_from_config(gemma))
+
+
+def test_free_memory_may_be_a_text():
+    made = llm.plan("llmos-mini", free_bytes="2 GiB", measure=False)
+    assert made.free_bytes == 2**31
+    with pytest.raises(UserError, match="-1 is not a size"):
+        llm.plan("llmos-mini", free_bytes=-1, measure=False)
 
 
 def test_a_verb_that_does_not_exist_is_refused():

@@ -216,7 +216,7 @@ def test_a_plan_that_does_not_fit_says_what_would():
     done = llmos("plan", "llmos-mini", "--batch", "500", "--memory", "64MiB", "--quick")
     assert done.returncode == 3
     assert "it does not fit" in done.stdout
-    assert re.search(r"to make it fit: .*lower batch to \d+", done.stdout)
+    assert re.search(r"to make it fit: .*--batch \d+", done.stdout)
     assert json.loads(llmos("plan", "llmos-mini", "--memory", "1MiB", "--quick", "--json").stdout)["fits"] is False
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmos.api.compile import compile_model
+    from llmos.api.describe import describe_model
     from llmos.api.generation import Generation
     from llmos.api.model import Model, ModelNotice, load_model
     from llmos.api.plan import Plan, plan_model
@@ -17,6 +18,7 @@ _WHERE = {
     "Plan": "llmos.api.plan",
     "Roofs": "llmos.api.roofs",
     "compile_model": "llmos.api.compile",
+    "describe_model": "llmos.api.describe",
     "load_model": "llmos.api.model",
     "measure_roofs": "llmos.api.roofs",
     "plan_model": "llmos.api.plan",
@@ -28,6 +30,7 @@ __all__ = [
     "Plan",
     "Roofs",
     "compile_model",
+    "describe_model",
     "load_model",
     "measure_roofs",
     "plan_model",

@@ -10,13 +10,16 @@ from llmos import __version__
 from llmos.api.adapters import Adapters, NamedAdapter, adapter_list
 from llmos.api.assemble import weights_bytes
 from llmos.api.explain import Explanation, explain_bundle
+from llmos.api.limits import check_memory
 from llmos.api.notice import ModelNotice
 from llmos.api.opening import open_source
 from llmos.api.options import choose_options, formats_of
+from llmos.api.prepare import demand
 from llmos.api.roofs import Roofs
 from llmos.api.source import Source, told
 from llmos.api.verify import Report, publishable, verify, write_report
 from llmos.artifact import write_bundle
+from llmos.artifact.bundle import check_bundle_name
 from llmos.compiler import Options, build_graph, chosen_target, compile_code, graph_hash, to_dict
 from llmos.core.errors import UserError
 from llmos.core.files import atomic_path, sha256_file
@@ -65,6 +68,7 @@ def compile_model(
     on the bundle's own code. Raises UserError, FormatError and ResourceError as `load_model` does, and VerificationError where
     it is too far from its checkpoint: nothing is written then.
     """
+    check_bundle_name(Path(output))
     if max_kl is not None and not max_kl > 0:
         raise UserError(f"max_kl is {max_kl!r}; it must be a number of nats above 0")
     source = open_source(name, adapter_list(adapter), progress)
@@ -74,6 +78,7 @@ def compile_model(
         warnings.warn(text, ModelNotice, stacklevel=2)
     options, licence = choose_options(source, weights, kv), _licence(source.resolved.path)
     graph = build_graph(source.spec, options, dump=dump)
+    check_memory(demand(source, graph, context=source.spec.context, given=(weights, kv), verb="pack"))
     chosen = chosen_target(target)
     library = compile_code(graph, chosen, include=include_dir(), kernels_hash=sources_hash(), progress=progress)
     memory = arena(weights_bytes(graph), "packed weights")

@@ -1,18 +1,34 @@
-"""What loading a model asks of this machine, and the settings with which it would fit: `llmos.plan` over a graph's sizes."""
+"""What a verb asks of this machine, and the settings with which it would fit: `llmos.plan` over a graph's sizes."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from llmos.api.assemble import rope_bytes, weights_bytes
 from llmos.compiler import Graph, page_bytes
 from llmos.core.units import format_bytes
 from llmos.models import Spec
-from llmos.plan import PAGE_TOKENS, Footprint, Sizes, context_bytes, largest, pool_pages, running
+from llmos.plan import (
+    PAGE_TOKENS,
+    Choice,
+    Footprint,
+    Sizes,
+    compiling,
+    context_bytes,
+    largest,
+    packing,
+    pool_pages,
+    remedies,
+    running,
+    training,
+)
 
-__all__ = ["Demand", "sizes_of"]
+__all__ = ["MOST_SEQUENCES", "Demand", "Verb", "sizes_of"]
 
-_MOST_SEQUENCES = 1 << 20  # the end of the search for the largest batch
+Verb = Literal["run", "serve", "compile", "train"]
+
+MOST_SEQUENCES = 1024  # the end of the search for the largest batch: more would only wait for each other
 
 
 def sizes_of(graph: Graph, spec: Spec, mapped: tuple[Path, ...] = (), converted: bool = False) -> Sizes:
@@ -41,71 +57,80 @@ def _tables(encoder: bool) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Demand:
-    """A model in certain settings. reach: the largest context that it can have; others: its sizes in other weight formats."""
+    """A verb with a model in certain settings; pack: compile where the code is there already. reach: the largest context that the model can have; sizes_in: its sizes in the
+    formats of a choice, where None is what is taken unasked; weights, kv: other formats that take less, best first.
+    """
 
     name: str
-    sizes: Sizes
+    verb: Verb | Literal["pack"]
+    spec: Spec
+    now: Choice
     reach: int
-    context: int
-    batch: int
     threads: int
-    others: Callable[[], Mapping[str, Sizes]] = dict
+    sizes_in: Callable[[Choice], Sizes]
+    weights: Callable[[], Sequence[str]] = tuple
+    kv: Sequence[str] = ()
+
+    @property
+    def sizes(self) -> Sizes:
+        return self.sizes_in(self.now)
 
     def footprint(self, held_bytes: int = 0, pool_bytes: int | None = None) -> Footprint:
-        return self._footprint(self.sizes, self.context, self.batch, held_bytes, pool_bytes)
+        return self._footprint(self.now, held_bytes, pool_bytes)
 
-    def needed(self, sizes: Sizes | None = None, context: int | None = None, batch: int | None = None) -> int:
+    def needed(self, *, context: int | None = None, batch: int | None = None) -> int:
         """Bytes that must be free, in these settings or with some changed."""
-        return self._footprint(sizes or self.sizes, context or self.context, batch or self.batch).needed_bytes
+        now = self.now
+        return self._needed(replace(now, context=context or now.context, batch=batch or now.batch))
 
     def n_pages(self, free_bytes: int, batch: int | None) -> int:
         """Pages of the pool of keys and values, from the memory that the rest of the model leaves. batch: None where nobody says."""
-        one = -(-self.context // PAGE_TOKENS)
+        one = -(-self.now.context // PAGE_TOKENS)
         left = free_bytes - self.needed(batch=1) + one * self.sizes.page
         return self.sizes.tables * pool_pages(one, self.sizes.page, left, batch)
 
-    def largest_context(self, free_bytes: int, sizes: Sizes | None = None) -> int:
+    def largest_context(self, free_bytes: int) -> int:
         """Of every sequence of the batch; 0 where not even one position fits."""
-        return largest(lambda context: self.needed(sizes, context=context) <= free_bytes, self.reach)
+        return largest(lambda context: self.needed(context=context) <= free_bytes, self.reach)
 
     def largest_batch(self, free_bytes: int) -> int:
-        """How many contexts fit at once."""
-        return largest(lambda batch: self.needed(batch=batch) <= free_bytes, _MOST_SEQUENCES)
+        """How many contexts fit at once, at most MOST_SEQUENCES, or the batch where that is more."""
+        most = max(MOST_SEQUENCES, self.now.batch)
+        return largest(lambda batch: self.needed(batch=batch) <= free_bytes, most)
 
     def advice(self, free_bytes: int) -> list[str]:
-        """Changes of one setting, each of which makes it fit, or else of two. Empty where none does."""
-        context, batch = self.largest_context(free_bytes), self.largest_batch(free_bytes)
-        found = [f"lower context to {context}"] if context else []
-        found += [f"lower batch to {batch}"] if batch else []
-        others = sorted(self.others().items(), key=lambda item: -item[1].weights)
-        fitting = [kind for kind, sizes in others if self.needed(sizes) <= free_bytes]
-        if fitting:
-            found.append(f"load it with weights='{fitting[0]}'")
-        if not found:
-            reached = ((kind, self.largest_context(free_bytes, sizes)) for kind, sizes in others)
-            found += [
-                f"load it with weights='{kind}' and lower context to {reach}" for kind, reach in reached if reach
-            ][:1]
-        return found
+        """Settings that make it fit, as they are written in Python: one of them, or as few together as do. Empty where none do."""
+        counts = () if self.verb in ("compile", "pack") else ("context", "batch")
+        kv = self.kv if self.verb in ("run", "serve") else ()
+        weights = () if self.verb == "train" else self.weights()
+        found = remedies(self._needed, self.now, free_bytes, counts=counts, weights=weights, kv=kv)
+        return [" and ".join(f"{name}={value!r}" for name, value in change.items()) for change in found]
 
     def refusal(self, free_bytes: int) -> str:
         """Why it does not fit and what would."""
-        kv = self.batch * context_bytes(self.sizes, self.context) + self.sizes.rope * self.context
-        rest = self.needed() - kv - self.sizes.weights
-        held = (
-            f"a context of {self.context} tokens"
-            if self.batch == 1
-            else f"{self.batch} contexts of {self.context} tokens"
-        )
-        advice = ", or ".join(self.advice(free_bytes)) or "choose a smaller model, or free some memory"
-        return (
-            f"{self.name} needs {format_bytes(self.sizes.weights)} for weights, {format_bytes(max(rest, 0))} for the workspace "
-            f"and {format_bytes(kv)} for {held}; {format_bytes(free_bytes)} is free: {advice}"
-        )
+        advice = self.advice(free_bytes)
+        way = f"choose {', or '.join(advice)}" if advice else "choose a smaller model, or free some memory"
+        return f"{self.name} needs {self._asked()}; {format_bytes(free_bytes)} is free: {way}"
 
-    def _footprint(
-        self, sizes: Sizes, context: int, batch: int, held_bytes: int = 0, pool_bytes: int | None = None
-    ) -> Footprint:
-        return running(
-            sizes, held_bytes=held_bytes, context=context, batch=batch, threads=self.threads, pool_bytes=pool_bytes
+    def _asked(self) -> str:
+        now, sizes = self.now, self.sizes
+        weights = f"{format_bytes(sizes.weights)} for weights"
+        if self.verb == "pack":
+            return f"{weights} and {format_bytes(max(0, self.needed() - sizes.weights))} beside them to be compiled"
+        kv = now.batch * context_bytes(sizes, now.context) + sizes.rope * now.context
+        rest = max(0, self.needed() - kv - sizes.weights)
+        held = (
+            f"a context of {now.context} tokens" if now.batch == 1 else f"{now.batch} contexts of {now.context} tokens"
         )
+        return f"{weights}, {format_bytes(rest)} for the workspace and {format_bytes(kv)} for {held}"
+
+    def _needed(self, choice: Choice) -> int:
+        return self._footprint(choice).needed_bytes
+
+    def _footprint(self, choice: Choice, held_bytes: int = 0, pool_bytes: int | None = None) -> Footprint:
+        of: dict[str, int] = {"held_bytes": held_bytes, "threads": self.threads}
+        if self.verb == "train":
+            return training(self.spec, held_bytes=held_bytes, sequences=choice.batch, length=choice.context)
+        if self.verb in ("compile", "pack"):
+            return (compiling if self.verb == "compile" else packing)(self.sizes_in(choice), **of)
+        return running(self.sizes_in(choice), **of, context=choice.context, batch=choice.batch, pool_bytes=pool_bytes)

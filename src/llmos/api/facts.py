@@ -9,13 +9,12 @@ from llmos.api.options import formats_of
 from llmos.api.source import Source
 from llmos.compiler import Graph, Options, graph_hash
 from llmos.models import Experts, Spec, parameter_count
-from llmos.runtime import Program
 
 __all__ = ["facts_of"]
 
 
 def facts_of(
-    source: Source, options: Options, graph: Graph, *, target: str, context: int, program: Program
+    source: Source, options: Options, graph: Graph, *, target: str, context: int, weights_bytes: int
 ) -> dict[str, Any]:
     """What a prepared model is made of: names, sizes, formats, hashes."""
     spec, attention = source.spec, source.spec.layers[0].attention
@@ -37,7 +36,7 @@ def facts_of(
         "context": context,
         "trained_context": spec.context,
         "formats": formats_of(options) | _single(options) | {"checkpoint": source.stored or source.precision},
-        "weights_bytes": program.weights_bytes,
+        "weights_bytes": weights_bytes,
         "target": target,
         "prompt_format": source.prompt_format.hash if source.prompt_format else None,
         "chat_template": bool(source.prompt_format and source.prompt_format.chat_template),
@@ -69,10 +68,10 @@ def _window_facts(spec: Spec) -> dict[str, int | None]:
     return {"sliding_window": max(windows, default=None), "sliding_window_layers": len(windows) or None}
 
 
-def _single(options: Options) -> dict[str, str]:
+def _single(options: Options) -> dict[str, dict[str, int]]:
     """How many matrices have a format of their own, by format; nothing where none has."""
     counts = Counter(format for _, format in options.matrices)
-    return {"matrices": ", ".join(f"{n} {format}" for format, n in sorted(counts.items()))} if counts else {}
+    return {"matrices": dict(sorted(counts.items()))} if counts else {}
 
 
 def _adapter_names(source: Source) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from llmos.api.demand import Demand
 from llmos.api.sampling import settings_from
 from llmos.core.errors import FormatError, ResourceError, UserError
+from llmos.hardware import memory
 from llmos.models import Spec
 
 __all__ = ["check_count", "check_generation", "check_memory", "check_numbers", "chosen_context", "chosen_reach"]
@@ -64,10 +65,11 @@ def chosen_reach(spec: Spec) -> int:
     return min(spec.context, _MOST_POSITIONS)
 
 
-def check_memory(demand: Demand, free_bytes: int) -> None:
-    """Raise ResourceError where what loading needs exceeds the free memory, with the settings that would fit."""
-    if demand.needed() > free_bytes:
-        raise ResourceError(demand.refusal(free_bytes))
+def check_memory(demand: Demand, free_bytes: int | None = None) -> None:
+    """Raise ResourceError where what a verb needs exceeds the free memory, with the settings that would fit."""
+    free = memory().available if free_bytes is None else free_bytes
+    if demand.needed() > free:
+        raise ResourceError(demand.refusal(free))
 
 
 def _integers(document: object) -> Iterator[tuple[str, int]]:

@@ -4,10 +4,10 @@ import dataclasses
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, get_args
 
 from llmos.api.adapters import Adapters, adapter_list
-from llmos.api.demand import Demand
+from llmos.api.demand import Demand, Verb
 from llmos.api.kernels import measure_kernels
 from llmos.api.limits import check_count, chosen_context
 from llmos.api.notice import ModelNotice
@@ -19,14 +19,15 @@ from llmos.api.roofs import measure_roofs
 from llmos.api.source import Source, told
 from llmos.compiler import TARGETS, Graph, Options
 from llmos.core.errors import UserError
+from llmos.core.units import as_bytes
 from llmos.hardware import memory, resident_bytes
-from llmos.plan import Footprint, Roofs, compiling, pace, training
+from llmos.models import check_trainable
+from llmos.plan import Footprint, Roofs, pace
 
 __all__ = ["VERBS", "Plan", "plan_model"]
 
-Verb = Literal["run", "serve", "compile", "train"]
 _PROMPT = 512
-VERBS = ("run", "serve", "compile", "train")
+VERBS = get_args(Verb)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,8 @@ class Plan:
 
     memory: the parts of the phase that takes most; peak_bytes: the largest resident size of the process, the files that it maps
     among it; needed_bytes: what must be free, in needed_phase, which may be another phase; free_bytes: what is. largest_context and
-    largest_batch: what fits of one while the other stays, None where a verb has none; advice: changes that make it fit.
+    largest_batch: what fits of one while the other stays (of a batch at most 1024, which stands for more), None where a verb has
+    none; advice: settings that make it fit, each of one change or of as few as do, written as in Python.
     """
 
     model: str
@@ -82,7 +84,7 @@ def plan_model(
     adapter: Adapters = None,
     threads: int | None = None,
     prompt: int | None = None,
-    free_bytes: int | None = None,
+    free_bytes: int | str | None = None,
     measure: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> Plan:
@@ -92,7 +94,7 @@ def plan_model(
     use), compile (into a bundle) or train (`batch` sequences of `context` tokens a step). context: tokens of each sequence, prompt
     and answer together; None as `load_model` chooses. batch: sequences at once. weights, kv, adapter, threads: as for `load_model`.
     prompt: tokens of each sequence that are its prompt, None half of the context, 512 at most. free_bytes: memory that may be
-    taken, None what is free now. measure: measure this machine for a few seconds, without which no speed is told.
+    taken, a number or a text such as "4GiB", None what is free now. measure: measure this machine for a few seconds, without which no speed is told.
 
     Raises UserError for what cannot be used and FormatError for damaged files. That something does not fit is no error here.
     """
@@ -105,9 +107,9 @@ def plan_model(
         warnings.warn(text, ModelNotice, stacklevel=2)
     reach, options = chosen_context(source.spec, context), choose_options(source, weights, kv)
     graph = planned_graph(source, options)
-    wanted = demand(source, options, graph, context=reach, batch=batch, threads=threads, given=(weights, kv))
-    free = memory().available if free_bytes is None else free_bytes
-    footprint = _footprint(verb, source, wanted, free)
+    wanted = demand(source, graph, context=reach, batch=batch, threads=threads, given=(weights, kv), verb=verb)
+    free = memory().available if free_bytes is None else as_bytes(free_bytes)
+    footprint = _footprint(source, wanted, free)
     needed = footprint.needed_bytes
     runs = verb in ("run", "serve")
     read = _prompt(prompt, reach)
@@ -130,7 +132,7 @@ def plan_model(
         needed_bytes=needed,
         free_bytes=free,
         fits=needed <= free,
-        advice=tuple(wanted.advice(free)) if runs and needed > free else (),
+        advice=tuple(wanted.advice(free)) if needed > free else (),
         largest_context=wanted.largest_context(free) if runs else None,
         largest_batch=wanted.largest_batch(free) if runs else None,
         prompt=read if runs else None,
@@ -157,30 +159,26 @@ def _speed(
     if progress:
         progress("measuring the kernels")
     kernels = measure_kernels(
-        TARGETS[roofs.target], weights=options.weights, kv=options.kv, threads=wanted.threads, batch=wanted.batch
+        TARGETS[roofs.target], weights=options.weights, kv=options.kv, threads=wanted.threads, batch=wanted.now.batch
     )
     found = pace(
         operations(graph),
         roofs,
         kernels,
         prompt=prompt,
-        context=wanted.context,
-        batch=wanted.batch,
+        context=wanted.now.context,
+        batch=wanted.now.batch,
         vocab=wanted.sizes.vocab,
     )
     return dataclasses.asdict(found) | {"roofs": roofs}
 
 
-def _footprint(verb: Verb, source: Source, wanted: Demand, free_bytes: int) -> Footprint:
+def _footprint(source: Source, wanted: Demand, free_bytes: int) -> Footprint:
+    if wanted.verb == "train":
+        check_trainable(source.spec)
     held = _held_bytes(source)
-    if verb == "train":
-        if source.spec.encoder is not None or not source.spec.head:
-            raise UserError(f"{source.spec.family} cannot be trained: only decoders, which predict the next token, can")
-        return training(source.spec, held_bytes=held, sequences=wanted.batch, length=wanted.context)
-    if verb == "compile":
-        return compiling(wanted.sizes, held_bytes=held, threads=wanted.threads)
-    if verb == "serve":
-        n_pages = wanted.n_pages(free_bytes, wanted.batch if wanted.batch > 1 else None)
+    if wanted.verb == "serve":
+        n_pages = wanted.n_pages(free_bytes, wanted.now.batch if wanted.now.batch > 1 else None)
         return wanted.footprint(held, n_pages * wanted.sizes.page // wanted.sizes.tables)
     return wanted.footprint(held)
 

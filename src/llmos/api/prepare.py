@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from llmos.api.assemble import rope_tables, weights_bytes
-from llmos.api.demand import Demand, sizes_of
+from llmos.api.demand import Demand, Verb, sizes_of
 from llmos.api.embedding_settings import EmbeddingSettings
 from llmos.api.facts import facts_of
 from llmos.api.limits import check_memory, chosen_context, chosen_reach
@@ -20,7 +21,7 @@ from llmos.core.errors import FormatError, UserError
 from llmos.hardware import memory, usable_cores
 from llmos.models import Spec
 from llmos.native import include_dir, sources_hash
-from llmos.plan import Sizes, step_rows
+from llmos.plan import Choice, Sizes, step_rows
 from llmos.runtime import Program
 from llmos.text import PromptFormat, Tokenizer
 
@@ -84,7 +85,7 @@ def prepare(
     graph = planned_graph(source, options)
     tokenizer = open_tokenizer(source)
     free = memory().available if free_bytes is None else free_bytes
-    wanted = demand(source, options, graph, context=reach, batch=batch or 1, threads=threads, given=(weights, kv))
+    wanted = demand(source, graph, context=reach, batch=batch or 1, threads=threads, given=(weights, kv))
     check_memory(wanted, free)
     chosen = chosen_target(target)
     library = compile_code(graph, chosen, include=include_dir(), kernels_hash=sources_hash(), progress=progress)
@@ -98,7 +99,7 @@ def prepare(
         rope=rope_tables(source.spec, reach),
         whole=source.spec.bidirectional,
     )
-    info = facts_of(source, options, graph, target=chosen.name, context=reach, program=program)
+    info = facts_of(source, options, graph, target=chosen.name, context=reach, weights_bytes=program.weights_bytes)
     return Prepared(
         program=program,
         n_pages=wanted.n_pages(free, batch),
@@ -116,33 +117,42 @@ def prepare(
 
 def demand(
     source: Source,
-    options: Options,
     graph: Graph,
     *,
     context: int,
-    batch: int,
-    threads: int | None,
+    batch: int = 1,
+    threads: int | None = None,
     given: tuple[str | None, str | None] = (None, None),
+    verb: Verb | Literal["pack"] = "run",
 ) -> Demand:
-    """What loading a source needs. given: the formats of weights, and of keys and values, as they were asked for."""
+    """What a verb with a source needs. given: the formats of weights, and of keys and values, as they were asked for."""
+    fixed = source.bundle is not None
 
-    def sizes(graph: Graph) -> Sizes:
-        return sizes_of(graph, source.spec, source.mapped, source.converted)
+    @cache
+    def sizes(weights: str | None, kv: str | None) -> Sizes:
+        chosen = graph if (weights, kv) == given else build_graph(source.spec, choose_options(source, weights, kv))
+        return sizes_of(chosen, source.spec, source.mapped, source.converted)
 
-    def others() -> dict[str, Sizes]:
-        single = options.matrices == () and options.tables in (None, options.weights)
-        formats = () if source.bundle is not None else (f for f in FORMATS if f != options.weights or not single)
-        return {f: sizes(build_graph(source.spec, choose_options(source, f, given[1]))) for f in formats}
+    def smaller() -> list[str]:
+        packed = {} if fixed else {format: sizes(format, given[1]).weights for format in FORMATS}
+        fewer = [format for format, n_bytes in packed.items() if n_bytes < sizes(*given).weights]
+        return sorted(fewer, key=packed.__getitem__, reverse=True)
 
+    kept = graph.facts["kv"]
     return Demand(
         name=source.resolved.display,
-        sizes=sizes(graph),
+        verb=verb,
+        spec=source.spec,
+        now=Choice(weights=given[0], kv=given[1], context=context, batch=batch),
         reach=chosen_reach(source.spec),
-        context=context,
-        batch=batch,
         threads=threads or environment().threads or usable_cores(),
-        others=others,
+        sizes_in=lambda choice: sizes(choice.weights, choice.kv),
+        weights=smaller,
+        kv=() if fixed else _SMALLER_KV.get(kept, ("int8",)),
     )
+
+
+_SMALLER_KV = {"float32": ("bf16", "int8"), "int8": ()}
 
 
 def planned_graph(source: Source, options: Options) -> Graph:

@@ -33,7 +33,7 @@ from llmos.artifact.manifest import MANIFEST_VERSION, check_manifest, payload_ha
 from llmos.core.errors import FormatError, UserError
 from llmos.core.files import atomic_write, open_regular
 
-__all__ = ["Bundle", "open_bundle", "write_bundle"]
+__all__ = ["Bundle", "check_bundle_name", "open_bundle", "write_bundle"]
 
 # The JSON entries, and what each holds at its top.
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -61,6 +61,12 @@ _BROKEN = (
     ValueError,
     OverflowError,
 )
+
+
+def check_bundle_name(path: Path) -> None:
+    """Raise UserError for a name under which no bundle would be found again: the suffix says what a file is."""
+    if path.suffix != ".llm":
+        raise UserError(f"the output is {str(path)!r}; its name must end in .llm")
 
 
 def write_bundle(

@@ -82,8 +82,6 @@ def command(
     """Compile a model into one file that holds its graph, weights and prompt format, and no machine code."""
     from llmos.api import compile_model
 
-    if output.suffix != ".llm":
-        raise click.UsageError(f"the output is {str(output)!r}; its name must end in .llm")
     if not explain and (as_json or explain_html):
         raise click.UsageError(
             f"{'--json' if as_json else '--explain-html'} says how to write what --explain finds: give that too"

@@ -6,9 +6,9 @@ from typing import Any
 import click
 
 from llmos.cli.formats import model_options
-from llmos.cli.loading import load
+from llmos.cli.loading import told_notices
 from llmos.cli.names import complete_model
-from llmos.cli.terminal import write_json
+from llmos.cli.terminal import Progress, write_json
 from llmos.core.units import format_bytes
 
 __all__ = ["command"]
@@ -21,8 +21,11 @@ _LABEL = 23  # columns: the longest label and a space
 @model_options
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
 def command(model: str, as_json: bool, **settings: Any) -> None:
-    """Show what a model is made of: family, sizes, formats, prompt format, hashes."""
-    facts = load(model, **settings).info()
+    """Show what a model is made of: family, sizes, formats, prompt format, hashes. It is not loaded for that."""
+    from llmos.api import describe_model
+
+    with told_notices(), Progress() as progress:
+        facts = describe_model(model, progress=progress, **settings)
     if as_json:
         write_json(facts)
     else:

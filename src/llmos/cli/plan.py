@@ -59,21 +59,17 @@ def command(model: str, memory: str | None, quick: bool, as_json: bool, **settin
     if as_json:
         write_json(plan.to_dict())
     else:
-        for line in _lines(plan):
+        for line in _lines(plan, quick):
             click.echo(line)
     if not plan.fits:
         raise click.exceptions.Exit(_REFUSED)
 
 
-def _lines(plan: Any) -> list[str]:
+def _lines(plan: Any, quick: bool) -> list[str]:
     """The plan for reading."""
-    held = f"{counted(plan.batch, 'sequence')} of {plan.context} tokens"
-    lines = [
-        f"{plan.verb} {plan.model}: {held}, {counted(plan.threads, 'thread')}",
-        f"weights {plan.weights}, keys and values {plan.kv}",
-        "",
-        f"peak memory, {plan.peak_phase}",
-    ]
+    from llmos.api.demand import MOST_SEQUENCES
+
+    lines = [f"{plan.verb} {plan.model}: {_size(plan)}", _numbers(plan), "", f"peak memory, {plan.peak_phase}"]
     lines += [f"  {name:<24}{format_bytes(size):>10}" for name, size in plan.memory.items() if size]
     lines.append(f"  {'in all':<24}{format_bytes(plan.peak_bytes):>10}")
     must = "must be free" + ("" if plan.needed_phase == plan.peak_phase else f", {plan.needed_phase}")
@@ -82,13 +78,36 @@ def _lines(plan: Any) -> list[str]:
         f"{'it fits' if plan.fits else 'it does not fit'}"
     )
     if plan.largest_context is not None:
+        more = " or more" if plan.largest_batch == MOST_SEQUENCES else ""
         lines.append(f"  {'largest context':<24}{plan.largest_context:>10,} tokens with batch {plan.batch}")
-        lines.append(f"  {'largest batch':<24}{plan.largest_batch:>10,} sequences of {plan.context} tokens")
-    if plan.prefill_tokens_per_s is not None:
-        lines += ["", "speed, all sequences together", *_speed(plan)]
+        lines.append(f"  {'largest batch':<24}{plan.largest_batch:>10,}{more} sequences of {plan.context} tokens")
+    lines += [""] + (_speed(plan) if plan.prefill_tokens_per_s is not None else [_no_speed(plan.verb, quick)])
     if not plan.fits:
-        lines += ["", "to make it fit: " + (in_flags(", or ".join(plan.advice)) or "choose a smaller model")]
+        advice = in_flags(", or ".join(plan.advice).replace(" and ", " "))
+        lines += ["", f"to make it fit: {advice or 'free some memory, or choose a smaller model'}"]
     return lines
+
+
+def _size(plan: Any) -> str:
+    """How much work it is: a bundle has neither a context nor a batch of its own."""
+    threads = counted(plan.threads, "thread")
+    if plan.verb == "compile":
+        return threads
+    step = " a step" if plan.verb == "train" else ""
+    return f"{counted(plan.batch, 'sequence')} of {plan.context} tokens{step}, {threads}"
+
+
+def _numbers(plan: Any) -> str:
+    if plan.verb == "train":
+        return "parameters float32, products bf16"
+    return f"weights {plan.weights}, keys and values {plan.kv}"
+
+
+def _no_speed(verb: str, quick: bool) -> str:
+    """Why none is told."""
+    if verb in ("compile", "train"):
+        return f"no speed: that of {verb} is not planned"
+    return "no speed: --quick" if quick else "no speed: that of models with an encoder and a decoder is not planned yet"
 
 
 def _speed(plan: Any) -> list[str]:
@@ -104,7 +123,7 @@ def _speed(plan: Any) -> list[str]:
     ]
     peaks = ", ".join(f"{format} {roofs.peak(format) / 1e9:.0f}" for format in ("float32", "bf16", "int8"))
     memory = f"  {'memory at this moment':<24}{roofs.read_bytes_per_s / 1e9:>10.1f} GB/s"
-    return [*lines, memory, f"  {'arithmetic':<24}      GOP/s: {peaks}"]
+    return ["speed, all sequences together", *lines, memory, f"  {'arithmetic':<24}      GOP/s: {peaks}"]
 
 
 _BOUNDS = {

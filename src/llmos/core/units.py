@@ -4,7 +4,7 @@ import re
 
 from llmos.core.errors import UserError
 
-__all__ = ["format_bytes", "format_seconds", "parse_bytes"]
+__all__ = ["as_bytes", "format_bytes", "format_seconds", "parse_bytes"]
 
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
 _FACTORS = {"": 1, "b": 1} | {
@@ -45,3 +45,12 @@ def parse_bytes(text: str) -> int:
     if match is None or match[2].lower() not in _FACTORS:
         raise UserError(f"{text!r} is not a size: write a number with B, KiB, MiB, GiB, TiB, kB, MB, GB or TB")
     return int(float(match[1]) * _FACTORS[match[2].lower()])
+
+
+def as_bytes(size: int | str) -> int:
+    """Bytes of a size that is given as a number or as `parse_bytes` takes it. Raises UserError for anything else."""
+    if isinstance(size, str):
+        return parse_bytes(size)
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise UserError(f"{size!r} is not a size: give bytes, or a text such as '4GiB'")
+    return size

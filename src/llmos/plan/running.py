@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from llmos.plan.footprint import Footprint, Part, Phase
 
-__all__ = ["PAGE_TOKENS", "Sizes", "compiling", "context_bytes", "running", "step_rows", "workspace_bytes"]
+__all__ = ["PAGE_TOKENS", "Sizes", "compiling", "context_bytes", "packing", "running", "step_rows", "workspace_bytes"]
 
 PAGE_TOKENS = 32  # positions of a page of keys and values; a test holds it to the step ABI
 MAX_TOKENS, MAX_OUTPUTS = 256, 64  # of a step, as `NativeExecutor` has them by default
@@ -93,11 +93,15 @@ def running(
 
 def compiling(sizes: Sizes, *, held_bytes: int, threads: int) -> Footprint:
     """The compiler, a process of its own, then packing; a bundle is written from the packed weights in place."""
+    compiler = Phase(name="compiling", parts=(Part(name="C++ compiler", n_bytes=_COMPILER),))
+    phases = packing(sizes, held_bytes=held_bytes, threads=threads).phases
+    return Footprint(held_bytes=held_bytes, phases=(compiler, *phases))
+
+
+def packing(sizes: Sizes, *, held_bytes: int, threads: int) -> Footprint:
+    """What of compiling is left where the code is in the cache."""
     weights = Part(name="weights", n_bytes=_touched(sizes.weights))
-    phases = (
-        Phase(name="compiling", parts=(Part(name="C++ compiler", n_bytes=_COMPILER),)),
-        Phase(name="packing", parts=(weights, *_packing(sizes, threads))),
-    )
+    phases = (Phase(name="packing", parts=(weights, *_packing(sizes, threads))),)
     return Footprint(held_bytes=held_bytes, phases=phases)
 
 
