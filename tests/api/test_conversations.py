@@ -92,3 +92,16 @@ def test_a_model_whose_template_wants_the_unknown_is_refused_when_it_is_loaded(f
     (tmp_path / "chat_template.jinja").write_text("{{ messages | unheard_of }}")
     with pytest.raises(UserError, match=r"chat template cannot be used \(line 1\): .*unheard_of"):
         llm.load_model(tmp_path)
+
+
+def test_a_role_that_neither_is_usual_nor_in_the_template_is_told(models):
+    with pytest.warns(
+        llm.ModelNotice, match="the conversation has the role 'narrator': system, user, assistant"
+    ) as told:
+        models[0].chat([{"role": "narrator", "content": "Night fell."}, *SAID], max_tokens=1)
+    assert told[0].filename == __file__
+
+
+def test_a_template_that_does_not_exist_is_answered_with_how_to_choose_one(models):
+    with pytest.raises(UserError, match=r"choose one with template_arguments=\{'chat_template': 'default'\}"):
+        models[0].chat(SAID, template_arguments={"chat_template": "poem"})

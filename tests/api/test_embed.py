@@ -133,7 +133,7 @@ def test_an_encoder_refuses_to_speak(model):
         ("x", {"pooling": "max"}, "pooling is 'max'; it must be one of mean, cls, last"),
         ("x", {"normalize": 1}, "normalize is 1"),
         ("x", {"truncate": "start"}, "truncate is 'start'"),
-        ("x", {"max_tokens": 600}, "max_tokens is 600; the context holds 512"),
+        ("x", {"max_tokens": 600}, "max_tokens is 600; the context holds 512: that is the longest of this model"),
         ("x", {"max_tokens": 0}, "max_tokens is 0"),
         ("x y", {"max_tokens": 2, "truncate": "end"}, "2 of them are marks"),
         (b"x", {}, "not a bytes"),

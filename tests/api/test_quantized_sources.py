@@ -12,6 +12,7 @@ tiny = pytest.importorskip("tests.tiny_checkpoints", reason="transformers and to
 
 import llm  # noqa: E402
 from llmos.api.assemble import fill_weights, weights_bytes  # noqa: E402
+from llmos.api.describe import describe_model  # noqa: E402
 from llmos.api.prepare import choose_options, open_source  # noqa: E402
 from llmos.compiler import build_graph, layout  # noqa: E402
 from llmos.core.errors import FormatError  # noqa: E402
@@ -93,6 +94,9 @@ def test_a_model_of_which_some_layers_are_not_quantised_becomes_float16(tmp_path
     config = GPTQ | {"modules_in_block_to_quantize": [["self_attn.q_proj"]]}
     expected = quantised(tiny.llama(**SHAPE), tmp_path / "some", config, pack_gptq, keep=["mlp", "o_proj"])
     check(tmp_path / "some", expected, ("float16", None), "8 matrices are not quantised (layer.0.down, ...)")
+    with pytest.warns(llm.ModelNotice, match="gptq 4 bits"):
+        facts = describe_model(str(tmp_path / "some"))
+    assert set(facts["formats"]["checkpoint"].split(", ")) == {"float32", "gptq 4 bits"}
 
 
 @pytest.mark.toolchain

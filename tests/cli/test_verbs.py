@@ -126,7 +126,11 @@ def test_what_a_model_cannot_do_is_said_in_flags(tmp_path: Path):
     settings.write_text(json.dumps(json.loads(settings.read_text()) | {"chat_template": None}))
     assert "leave out --chat" in fails(2, "run", str(tmp_path), "Hello", "--chat")
     (tmp_path / "tokenizer.json").unlink()
-    assert "without a tokenizer" in fails(2, "run", str(tmp_path), "Hello")
+    told = fails(2, "run", str(tmp_path), "Hello")
+    assert (
+        f"without a tokenizer (tokenizer.json, tokenizer.model, vocab.json with merges.txt, vocab.txt or *.tiktoken in {tmp_path})"
+        in told
+    )
 
 
 def test_a_prompt_that_resembles_a_model_is_taken_as_a_prompt_and_said_so():
@@ -135,8 +139,20 @@ def test_a_prompt_that_resembles_a_model_is_taken_as_a_prompt_and_said_so():
     assert "llmos-mini" in done.stderr
 
 
+@pytest.mark.parametrize("word", ["llama3:8b", "mistral", "qwen2.5-7b"])
+def test_a_word_that_looks_like_a_model_is_taken_as_a_prompt_and_said_so(word: str):
+    done = llmos("run", word, "--greedy", "--max-tokens", "2")
+    assert done.returncode == 0
+    assert f"taking '{word}' as the prompt of llmos-mini; a model is named owner/name[:TAG]" in done.stderr
+
+
+def test_an_ordinary_word_is_a_prompt_without_a_word():
+    assert llmos("run", "Once", "--greedy", "--max-tokens", "2").stderr == ""
+
+
 def test_a_bundle_says_what_its_checkpoint_says(tmp_path: Path):
-    succeeds("compile", "llmos-mini", "-o", str(tmp_path / "mini.llm"), "--dump", str(tmp_path / "dump"))
+    done = llmos("compile", "llmos-mini", "-o", str(tmp_path / "mini.llm"), "--dump", str(tmp_path / "dump"))
+    assert re.fullmatch(r".*mini\.llm: [\d.]+ MiB\n", done.stderr), done.stderr
     flags = ("The old house", "--greedy", "--max-tokens", "12")
     assert succeeds("run", str(tmp_path / "mini.llm"), *flags) == succeeds("run", "llmos-mini", *flags)
     assert len(list((tmp_path / "dump").iterdir())) > 3
@@ -270,6 +286,13 @@ def test_a_prompt_over_the_context_is_refused_with_the_counts():
         (("run", "Hello", "--greedy", "--temperature", "1"), "greedy"),
         (("run", "llmos-mini", "Hello", "--context", "9999999"), "context"),
         (("run", "Hello", "--top-k", "3000000000"), "--top-k is 3000000000"),
+        (("run", "Hello", "--lora", "x"), "Did you mean '--adapter'?"),
+        (("run", "-m", "gpt2"), "the model is the first word, as in llmos run [MODEL] [PROMPT]"),
+        (("run", "Hello", "--n-predict", "3"), "'--max-tokens'"),
+        (("embed", "llmos-mini", "-p", "x"), "'-p': the prompt is the word"),
+        (("run", "hf.co/owner/name", "Hello"), "hf.co/owner/name is an address: write owner/name\n"),
+        (("info", "https://huggingface.co/owner/name:Q4_0"), "write owner/name:Q4_0\n"),
+        (("info", "./:Q4_0"), "./ is here, without :Q4_0"),
         (("tran",), "train"),
         (("plan", "llmos-mini", "--memory", "much"), "'much' is not a size"),
         (("compile", "llmos-mini", "-o", "mini.bin"), ".llm"),

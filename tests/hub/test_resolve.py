@@ -105,7 +105,7 @@ def test_what_cannot_be_had_is_said(endpoint, tmp_path, name, said):
 
 def test_offline_without_a_copy_is_said(endpoint, tmp_path):
     done = child(LOAD.replace("NAME", "'someone/mini'"), tmp_path, endpoint, LLMOS_OFFLINE="1")
-    assert "not on this machine" in done.stdout, done.stdout + done.stderr
+    assert "not on this machine" in done.stdout and "LLMOS_OFFLINE=1" in done.stdout, done.stdout + done.stderr
 
 
 def test_a_hub_that_does_not_answer_is_said(tmp_path):

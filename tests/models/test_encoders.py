@@ -10,6 +10,7 @@ tiny = pytest.importorskip("tests.tiny_encoders", reason="transformers and torch
 
 import torch  # noqa: E402
 
+from llmos.api.opening import open_source  # noqa: E402
 from llmos.core.errors import FormatError, UserError  # noqa: E402
 from llmos.models import FAMILIES, forward, shapes, sources, spec_from_config  # noqa: E402
 from llmos.ops.numpy_ops import NumpyOps  # noqa: E402
@@ -81,5 +82,7 @@ def test_a_classifier_is_no_embedding_model(tmp_path):
     from transformers import BertForSequenceClassification
 
     save(tiny.bert(BertForSequenceClassification), tmp_path)
-    with pytest.raises(FormatError, match=r"unexpected classifier\.weight"):
-        opened(tmp_path)
+    with pytest.raises(
+        FormatError, match=r"BertForSequenceClassification with a head.* \(classifier\.bias\).*made for embeddings"
+    ):
+        open_source(str(tmp_path))

@@ -34,6 +34,7 @@ LLAMA = {
     ("change", "named"),
     [
         ({"model_type": "imaginary"}, "imaginary.*gpt2.*llama.*CONTRIBUTING"),
+        ({"model_type": "lama"}, "did you mean 'llama'"),
         ({"model_type": None}, "model_type is missing"),
         ({"use_new_thing": 3}, "use_new_thing"),
         ({"hidden_act": "swish9"}, "swish9"),

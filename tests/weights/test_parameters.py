@@ -76,6 +76,14 @@ def test_what_is_kept_holds_the_numbers_of_every_matrix(types, kept):
     assert precision_of(tensors | {"norm": Tensor("float32", np.zeros(2, np.float32))}, "x").dtype == kept
 
 
+def test_what_does_not_fit_is_told_a_line_each_and_not_all_of_it(tmp_path):
+    made = checkpoint(tmp_path, {f"strange.{i:02}": np.zeros(1, np.float32) for i in range(13)})
+    with pytest.raises(FormatError, match="weights do not fit the config:") as caught:
+        Parameters(made, sources(SPEC), shapes(SPEC), tied=True)
+    _, *lines = str(caught.value).split("\n")
+    assert lines == [*(f"  unexpected strange.{i:02}" for i in range(10)), "  and 3 more"]
+
+
 def test_many_spare_tensors_cost_little(tmp_path):
     """The biases of a quantised mixture of experts: a pattern for each would be looked for in each of the others."""
     spare = [f"model.layers.0.experts.{i}.bias" for i in range(20_000)]

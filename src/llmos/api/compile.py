@@ -23,6 +23,7 @@ from llmos.artifact.bundle import check_bundle_name
 from llmos.compiler import Options, build_graph, chosen_target, compile_code, graph_hash, to_dict
 from llmos.core.errors import UserError
 from llmos.core.files import atomic_path, sha256_file
+from llmos.core.names import takes_named
 from llmos.hardware import usable_cores
 from llmos.native import include_dir, sources_hash
 from llmos.runtime.executor import arena
@@ -44,6 +45,7 @@ class Compiled:
         return str(self.explanation) if self.explanation else (str(self.report) if self.report else str(self.path))
 
 
+@takes_named
 def compile_model(
     name: str,
     output: str | Path,
@@ -75,7 +77,7 @@ def compile_model(
     if source.bundle is not None:
         raise UserError(f"{name} is compiled already: give the checkpoint that it was made from")
     for text in told(source, weights):
-        warnings.warn(text, ModelNotice, stacklevel=2)
+        warnings.warn(text, ModelNotice, stacklevel=3)
     options, licence = choose_options(source, weights, kv), _licence(source.resolved.path)
     graph = build_graph(source.spec, options, dump=dump)
     check_memory(demand(source, graph, context=source.spec.context, given=(weights, kv), verb="pack"))

@@ -8,6 +8,7 @@ from llmos.api.adapters import Adapters, adapter_list
 from llmos.api.assemble import weights_bytes
 from llmos.api.facts import facts_of
 from llmos.api.limits import chosen_context
+from llmos.api.model_defaults import left_undone
 from llmos.api.notice import ModelNotice
 from llmos.api.opening import open_source, open_tokenizer
 from llmos.api.options import choose_options
@@ -33,7 +34,8 @@ def describe_model(
     Raises UserError and FormatError as `load_model` does, and nothing for a lack of memory.
     """
     source = open_source(name, adapter_list(adapter), progress)
-    for text in told(source, weights):
+    undone = left_undone(source.resolved.display, source.generation, source.tokenizer_unapplied)
+    for text in (*told(source, weights), *undone):
         warnings.warn(text, ModelNotice, stacklevel=2)
     context, options = chosen_context(source.spec, None), choose_options(source, weights, kv)
     graph = planned_graph(source, options)

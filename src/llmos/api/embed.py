@@ -76,7 +76,7 @@ def choose_embedding(
         pooling=pooling or pooling_of(spec, known),
         normalize=True if normal is None else normal,
         prompt=before,
-        most=_most(known, context, max_tokens),
+        most=_most(known, spec, context, max_tokens),
         truncate="end" if truncate == "end" else "error",
     )
 
@@ -100,11 +100,12 @@ def _prompt(known: EmbeddingSettings, prompt: str | None, name: str | None) -> s
     return "" if name is None else known.prompts[name]
 
 
-def _most(known: EmbeddingSettings, context: int, wanted: int | None) -> int:
+def _most(known: EmbeddingSettings, spec: Spec, context: int, wanted: int | None) -> int:
     if wanted is None:
         return min(context, known.max_tokens or context)
     if wanted > context:
-        raise UserError(f"max_tokens is {wanted}; the context holds {context}: load the model with a larger one")
+        larger = "load the model with a larger one" if context < spec.context else "that is the longest of this model"
+        raise UserError(f"max_tokens is {wanted}; the context holds {context}: {larger}")
     return wanted
 
 

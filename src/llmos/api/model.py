@@ -13,14 +13,23 @@ from llmos.api.adapters import Adapters, adapter_list
 from llmos.api.embed import choose_embedding, embed_ids, ids_of_texts, texts_of
 from llmos.api.generation import Generation
 from llmos.api.limits import check_count
-from llmos.api.model_defaults import unapplied
+from llmos.api.model_defaults import left_undone
 from llmos.api.notice import ModelNotice
 from llmos.api.overflow import newest_ids, newest_messages
 from llmos.api.prepare import Prepared, prepare
-from llmos.api.prompts import Messages, Prompt, messages_of, template_arguments, token_ids
+from llmos.api.prompts import (
+    Messages,
+    Prompt,
+    messages_of,
+    strange_roles,
+    template_arguments,
+    token_ids,
+    without_tokenizer,
+)
 from llmos.api.sampling import SettingKeywords, Settings, settings_from, takes_settings
 from llmos.core.env import environment
 from llmos.core.errors import UserError
+from llmos.core.names import takes_named
 from llmos.hardware import usable_cores
 from llmos.runtime import Engine, NativeExecutor, Process, Request
 from llmos.runtime.abi import PAGE_TOKENS
@@ -30,6 +39,7 @@ from llmos.text import StopMatcher, Tokenizer, render_chat
 __all__ = ["Model", "ModelNotice", "load_model"]
 
 
+@takes_named
 def load_model(
     name_or_path: str | os.PathLike[str],
     *,
@@ -74,8 +84,11 @@ def load_model(
         adapters=adapter_list(adapter),
         progress=progress,
     )
-    for told in (*prepared.notices, *_left_undone(prepared)):
-        warnings.warn(told, ModelNotice, stacklevel=2)
+    for told in (
+        *prepared.notices,
+        *left_undone(prepared.info["name"], prepared.generation, prepared.tokenizer_unapplied),
+    ):
+        warnings.warn(told, ModelNotice, stacklevel=3)  # past `takes_named`
     return Model(prepared, threads=threads, drafter=drafter)
 
 
@@ -229,6 +242,7 @@ class Model:
             self._engine.cancel(sequence)
         return sequence.scores if source is None else sequence.scores[1:]
 
+    @takes_named
     def embed(
         self,
         texts: str | Iterable[str],
@@ -342,7 +356,7 @@ class Model:
 
     def _need_tokenizer(self) -> Tokenizer:
         if self._tokenizer is None:
-            raise UserError("this model came without a tokenizer: give prompts as ids to generate_tokens")
+            raise UserError(without_tokenizer(self._prepared.info))
         return self._tokenizer
 
     def _ids(self, prompt: Prompt, chosen: Settings | None = None) -> list[int]:
@@ -362,6 +376,8 @@ class Model:
     def _prompt_ids(self, prompt: Prompt, chosen: Settings) -> tuple[list[int], int]:
         """Ids, and how many were dropped by the policy that the caller named."""
         ids, context = self._ids(prompt, chosen), self._executor.context
+        if _is_conversation(prompt) and self._format:
+            _tell_roles(strange_roles(prompt, self._format.chat_template))
         if chosen.overflow == "error":
             self._check_fits(ids, can_be_cut=not _is_conversation(prompt) or len(prompt) > 1)
             return ids, 0
@@ -391,20 +407,19 @@ def _tell_dropped(n: int) -> None:
         warnings.warn(f"{n} tokens of the prompt were left out, its oldest", ModelNotice, stacklevel=3)
 
 
+def _tell_roles(roles: list[str]) -> None:
+    """Warn of messages that the model was hardly trained to read."""
+    if roles:
+        names = ", ".join(map(repr, roles))
+        usual = "system, user, assistant, tool and developer are usual, and its chat template names no other"
+        warnings.warn(
+            f"the conversation has the role {names}: {usual}", ModelNotice, stacklevel=7
+        )  # as deep as `chat` is
+
+
 def _tell_cut(lengths: list[int], most: int) -> None:
     """Warn the caller of `embed`."""
     n = len(lengths)
     what = f"{n} texts were" if n > 1 else "a text was"
     longest = f"the longest had {max(lengths)}" if n > 1 else f"it had {lengths[0]}"
-    warnings.warn(f"{what} cut to {most} tokens: {longest}", ModelNotice, stacklevel=3)
-
-
-def _left_undone(prepared: Prepared) -> Iterator[str]:
-    """One sentence for each file beside the weights that asks for something that is not done."""
-    asked = {
-        "generation_config.json": unapplied(prepared.generation),
-        "tokenizer_config.json": prepared.tokenizer_unapplied,
-    }
-    for file, fields in asked.items():
-        if fields:
-            yield f"{prepared.info['name']}: {file} asks for {', '.join(fields)}, which LLMOS does not do yet"
+    warnings.warn(f"{what} cut to {most} tokens: {longest}", ModelNotice, stacklevel=4)  # past `takes_named`

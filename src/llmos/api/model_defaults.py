@@ -6,10 +6,10 @@ would be refused.
 """
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["TAKEN", "defaults_of", "unapplied"]
+__all__ = ["TAKEN", "defaults_of", "left_undone", "unapplied"]
 
 # Setting -> its name in the file.
 TAKEN = {
@@ -97,3 +97,11 @@ def unapplied(generation: Mapping[str, Any]) -> list[str]:
     known = _NO_MATTER | set(TAKEN.values())
     asked = {name: value for name, value in generation.items() if name not in known and value is not None}
     return [f"{name}={reprlib.repr(value)}" for name, value in asked.items() if value not in _NEUTRAL.get(name, ())]
+
+
+def left_undone(name: str, generation: Mapping[str, Any], of_tokenizer: Iterable[str]) -> Iterator[str]:
+    """One sentence for each file beside the weights that asks for something that is not done."""
+    asked = {"generation_config.json": unapplied(generation), "tokenizer_config.json": of_tokenizer}
+    for file, fields in asked.items():
+        if fields:
+            yield f"{name}: {file} asks for {', '.join(fields)}, which LLMOS does not do yet"

@@ -11,6 +11,7 @@ from llmos.api.embedding_settings import EmbeddingSettings, embedding_files, rea
 from llmos.api.gguf import open_gguf
 from llmos.api.limits import check_generation, check_numbers
 from llmos.api.options import named_options
+from llmos.api.purpose import check_purpose
 from llmos.api.quantization import open_weights, split_config
 from llmos.api.source import Source
 from llmos.artifact import Bundle, open_bundle
@@ -20,6 +21,7 @@ from llmos.hub import Resolved, resolve
 from llmos.models import Spec, spec_from_config
 from llmos.text import PromptFormat, Tokenizer, check_templates, lowered, tokenizer_files
 from llmos.weights import Llama2cFile
+from llmos.weights.quantization import QuantizedCheckpoint
 
 __all__ = ["open_source", "open_tokenizer"]
 
@@ -66,6 +68,7 @@ def _open_folder(resolved: Resolved, adapters: Sequence[NamedAdapter]) -> Source
     config, stored = split_config(_read_config(path), path)
     spec = _spec(config, path)
     checkpoint = open_weights(resolved.path, stored)
+    check_purpose(config, checkpoint.names(), resolved.path)
     made = adapt(config, spec, checkpoint, adapters)
     text = text_folder(resolved.path, adapters)
     of_tokenizer = tokenizer_files(text)
@@ -92,6 +95,7 @@ def _open_folder(resolved: Resolved, adapters: Sequence[NamedAdapter]) -> Source
         embedding=embedding,
         parameters=made.parameters,
         adapters=tuple(adapters),
+        stored=", ".join(checkpoint.types()) if isinstance(checkpoint, QuantizedCheckpoint) else None,
     )
 
 

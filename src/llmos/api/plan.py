@@ -19,6 +19,7 @@ from llmos.api.roofs import measure_roofs
 from llmos.api.source import Source, told
 from llmos.compiler import TARGETS, Graph, Options
 from llmos.core.errors import UserError
+from llmos.core.names import takes_named
 from llmos.core.units import as_bytes
 from llmos.hardware import memory, resident_bytes
 from llmos.models import check_trainable
@@ -73,6 +74,7 @@ class Plan:
         return dataclasses.asdict(self)
 
 
+@takes_named
 def plan_model(
     name: str,
     verb: Verb = "run",
@@ -104,7 +106,7 @@ def plan_model(
         check_count(setting, value)
     source = open_source(name, adapter_list(adapter), progress)
     for text in told(source, weights):
-        warnings.warn(text, ModelNotice, stacklevel=2)
+        warnings.warn(text, ModelNotice, stacklevel=3)
     reach, options = chosen_context(source.spec, context), choose_options(source, weights, kv)
     graph = planned_graph(source, options)
     wanted = demand(source, graph, context=reach, batch=batch, threads=threads, given=(weights, kv), verb=verb)

@@ -2,6 +2,7 @@
 
 import numbers
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from llmos.api.sampling import Settings
 from llmos.core.errors import UserError
 
-__all__ = ["Messages", "Prompt", "messages_of", "template_arguments", "token_ids"]
+__all__ = ["Messages", "Prompt", "messages_of", "strange_roles", "template_arguments", "token_ids", "without_tokenizer"]
 
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
 Prompt: TypeAlias = str | Sequence[int] | np.ndarray | Messages
@@ -54,6 +55,32 @@ def _check_content(message: Mapping[str, Any], i: int) -> None:
             kind = part.get("type") if isinstance(part, Mapping) else None
             what = f"a part of type {kind!r}" if isinstance(kind, str) and kind != "text" else _shortened(part)
             raise UserError(f"message {i} holds {what}: only parts {{'type': 'text', 'text': ...}} are understood")
+
+
+_ROLES = {"system", "user", "assistant", "tool", "developer"}
+
+
+def strange_roles(messages: Messages, template: str | None) -> list[str]:
+    """Roles of messages that are none of the usual and that the chat template does not name either: it may drop or rename them."""
+    roles = {role for message in messages if isinstance(role := message.get("role"), str)}
+    return sorted(role for role in roles - _ROLES if role not in (template or ""))
+
+
+def without_tokenizer(info: Mapping[str, Any]) -> str:
+    """What is said of a model whose files have no tokenizer. info: its facts."""
+    path = Path(info["path"])
+    if path.suffix == ".bin":
+        looked = f"tokenizer.bin or tok{info['vocab']}.bin beside {path}"
+    elif path.suffix == ".gguf":
+        looked = f"tokenizer.ggml.* in the metadata of {path}"
+    elif path.suffix == ".llm":
+        looked = f"its source had none when {path} was compiled"
+    else:
+        looked = f"tokenizer.json, tokenizer.model, vocab.json with merges.txt, vocab.txt or *.tiktoken in {path}"
+    return (
+        f"{info['name']} came without a tokenizer ({looked}): put the files of its tokenizer there, or give token ids to "
+        "generate_tokens in Python"
+    )
 
 
 def template_arguments(chosen: Settings) -> dict[str, Any]:

@@ -5,7 +5,6 @@
 """
 
 import dataclasses
-import difflib
 import inspect
 import math
 import numbers
@@ -17,6 +16,7 @@ from typing import Any, Literal, TypedDict, TypeVar
 
 from llmos.api.model_defaults import TAKEN, defaults_of
 from llmos.core.errors import UserError
+from llmos.core.names import refuse_unknown
 from llmos.runtime import SamplingParameters
 
 __all__ = ["SettingKeywords", "Settings", "settings_from", "takes_settings"]
@@ -129,12 +129,7 @@ def settings_from(given: Mapping[str, Any], model: Mapping[str, Any], vocab: int
     Raises UserError for unknown names and impossible values.
     """
     names = [field.name for field in dataclasses.fields(Settings)]
-    for name in given:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            raise UserError(
-                f"unknown setting {name!r}: " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}")
-            )
+    refuse_unknown(given, names)
     values = defaults_of(model)
     values |= {name: _python_number(value) for name, value in given.items() if value is not None}
     values["stop"] = _stops(values.get("stop", []))

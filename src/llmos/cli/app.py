@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import click
 
 import llmos
+from llmos.cli.foreign_flags import hint_at_ours
 from llmos.cli.terminal import tell
 from llmos.cli.wording import in_flags
 from llmos.core.env import environment
@@ -84,7 +85,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     except click.exceptions.Exit as stop:
         code = stop.exit_code
     except click.ClickException as error:
-        error.show()
+        (hint_at_ours(error) if isinstance(error, click.NoSuchOption) else error).show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = 130

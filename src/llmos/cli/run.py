@@ -1,18 +1,20 @@
 """`llmos run [MODEL] [PROMPT]`: one generation to stdout, or a conversation where a person sits at a terminal."""
 
 import difflib
+import re
 import sys
 import time
 from typing import Any
 
 import click
 
+from llmos.api.prompts import without_tokenizer
 from llmos.cli.formats import model_options
 from llmos.cli.loading import load
 from llmos.cli.names import complete_model
 from llmos.cli.terminal import tell, write_json
 from llmos.core.errors import UserError
-from llmos.models import CATALOGUE, DEFAULT_MODEL, lookup
+from llmos.models import CATALOGUE, DEFAULT_MODEL, FAMILIES, lookup
 
 __all__ = ["command"]
 
@@ -143,6 +145,11 @@ def _split(words: tuple[str, ...]) -> tuple[str, str | None]:
     near = difflib.get_close_matches(words[0].lower(), CATALOGUE, n=1, cutoff=0.8)
     if near:
         tell(f"taking {words[0]!r} as the prompt; the model {near[0]!r} has a similar name")
+    elif _resembles_a_model(words[0]):
+        tell(
+            f"taking {words[0]!r} as the prompt of {DEFAULT_MODEL}; a model is named owner/name[:TAG] as on the Hub, by a path, or as "
+            "in `llmos models`"
+        )
     return DEFAULT_MODEL, words[0]
 
 
@@ -158,11 +165,19 @@ def _names_a_model(word: str) -> bool:
     return one_word and existing(word) is not None
 
 
+def _resembles_a_model(word: str) -> bool:
+    """Whether one word is `name:tag`, or begins like the name of a family: llama3, mistral, qwen2.5-7b."""
+    stems = {re.split("[^a-z]", family)[0] for family in FAMILIES}
+    begins = re.match("[a-z]+", word.lower())
+    family = word.lower() in FAMILIES or (begins is not None and len(begins[0]) > 2 and begins[0] in stems)
+    return not any(map(str.isspace, word)) and (family or re.fullmatch(r"[A-Za-z][\w.-]*:[\w.-]+", word) is not None)
+
+
 def _loaded(name: str, chat: bool | None, settings: dict[str, Any]) -> Any:
     """The model of a name, which must know text, and the form of a conversation where one is asked for."""
     model = load(name, **settings)
     if model.info()["prompt_format"] is None:
-        raise UserError(f"{model.name} came without a tokenizer, so it cannot read a prompt")
+        raise UserError(without_tokenizer(model.info()))
     if chat and not model.has_chat_template:
         raise UserError(f"{model.name} has no chat template: it was not trained for chat; leave out --chat")
     return model

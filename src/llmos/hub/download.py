@@ -86,7 +86,9 @@ def download(
     except errors.RevisionNotFoundError as error:
         raise UserError(f"{name} has no revision {revision!r}") from error
     except errors.LocalEntryNotFoundError as error:
-        raise UserError(f"{name} is not on this machine and the network is not to be used (offline)") from error
+        raise UserError(
+            f"{name} is not on this machine and the network is not to be used (LLMOS_OFFLINE=1): unset it to download"
+        ) from error
     except (errors.HfHubHTTPError, OSError, *_transport_errors()) as error:
         raise ResourceError(f"{name} cannot be downloaded: {error}; what has arrived is kept, try again") from error
     return Path(path) / (model.files[0] if model else ""), None

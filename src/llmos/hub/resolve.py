@@ -20,6 +20,10 @@ _PICKLES = (".pt", ".pth", ".ckpt", ".pkl")
 _SUFFIXES = (".llm", ".bin", ".safetensors", ".gguf", ".json", *_PICKLES)  # of files that people take for a model
 _CONFIGS = ("config.json", "adapter_config.json")  # of a folder in the Hugging Face layout
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?(:[\w.-]+)?")
+# A repository as browsers and other programs show it: hf.co/owner/name:TAG, https://huggingface.co/owner/name/tree/main.
+_ADDRESS = re.compile(
+    r"(?:https?://)?(?:www\.)?(?:hf\.co|huggingface\.co)/([\w.-]+/[\w.-]+(?::[\w.-]+)?)(?:/(?:tree|blob|resolve)/.*)?/?"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,12 +100,18 @@ def _begins_here(name: str) -> bool:
 
 def _missing_path(name: str) -> str:
     """What is said of a file or folder that is not there: how far its path leads, and what is there of a similar name."""
+    address = _ADDRESS.fullmatch(name)
+    if address is not None:
+        return f"{name} is an address: write {address[1]}"
     what = "file" if name.lower().endswith(_SUFFIXES) else "file or folder"
     parent = existing(str(Path(name).parent))
     if parent is None or not parent.is_dir():
         return f"there is no {what} {name}: there is no folder {Path(name).parent}"
     near = difflib.get_close_matches(Path(name).name, (entry.name for entry in parent.iterdir()), n=1)
     hint = f": did you mean {parent / near[0]}?" if near else ""
+    before, colon, tag = name.rpartition(":")
+    if colon and existing(before) is not None:
+        hint = f": {before} is here, without :{tag}; tags choose among files of the Hub, of those here name one"
     if _is_written_like_hub_id(name):
         hint += f" (a folder {parent} is here, so this is a path; on the Hub it is {name}@main)"
     return f"there is no {what} {name}{hint}"

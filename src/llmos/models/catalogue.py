@@ -36,11 +36,13 @@ def _unpublished(name: str, title: str, owner: str, stand_in: str, example: str)
     )
 
 
+_OPT = "OPT (facebook/opt-66b, once its pickles are saved as safetensors); one that loads as it is"
+
 CATALOGUE = {
     entry.name: entry
     for entry in (
         Entry(name=DEFAULT_MODEL, about="the small model shipped with LLMOS", embedded=DEFAULT_MODEL),
-        _unpublished("gpt-3", "GPT-3", "OpenAI", "OPT (its pickles saved as safetensors)", "facebook/opt-66b"),
+        _unpublished("gpt-3", "GPT-3", "OpenAI", _OPT, "allenai/OLMo-2-1124-13B"),
         _unpublished("lamda", "LaMDA", "Google", "Gemma 2", "google/gemma-2-27b"),
         _unpublished("bard", "Bard", "Google", "Gemma 2", "google/gemma-2-27b-it"),
         Entry(name="gpt2", about="GPT-2 124M", hub_id="openai-community/gpt2"),

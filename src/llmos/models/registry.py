@@ -1,5 +1,6 @@
 """Families by the `model_type` of a Hugging Face config.json, and the way from a config to a spec."""
 
+import difflib
 import importlib
 import pkgutil
 import re
@@ -40,13 +41,18 @@ def spec_from_config(raw: Mapping[str, Any]) -> Spec:
     family = FAMILIES.get(model_type)
     if family is None:
         raise UserError(
-            f"model family {model_type!r} is not supported; LLMOS knows {', '.join(sorted(FAMILIES))}; "
+            f"model family {model_type!r} is not supported; {_near(model_type)}LLMOS knows {', '.join(sorted(FAMILIES))}; "
             "to add one, write its file in llmos/models/families (CONTRIBUTING.md, A new family)"
         )
     fields = Fields(raw)
     spec = family.spec(fields)
     fields.refuse_unread(NEUTRAL | family.IGNORED, model_type)
     return spec
+
+
+def _near(model_type: str) -> str:
+    near = difflib.get_close_matches(model_type, FAMILIES, n=1, cutoff=0.75)
+    return f"did you mean {near[0]!r}? " if near else ""
 
 
 _NUMBERED = re.compile(r"(?:^|(?<=\.))(layer|expert|encoder)\.(\d+)\.")

@@ -79,7 +79,8 @@ def _choose(format: PromptFormat, name: str | None, tools: Sequence[Any] | None)
     wanted = name or ("tool_use" if tools is not None and "tool_use" in named else "default")
     if wanted not in named:
         raise UserError(
-            f"this model has no chat template {wanted!r}; it has {', '.join(sorted(named))}: pass chat_template="
+            f"this model has no chat template {wanted!r}; it has {', '.join(sorted(named))}: choose one with "
+            f"template_arguments={{'chat_template': {sorted(named)[0]!r}}}"
         )
     return named[wanted]
 

@@ -18,6 +18,9 @@ from llmos.weights.tensor import Tensor
 __all__ = ["Parameters"]
 
 
+_SHOWN = 10  # of what does not fit: the first say what is wrong
+
+
 class _Source(Protocol):
     @property
     def name(self) -> str: ...
@@ -49,8 +52,8 @@ class Parameters(Mapping[str, Tensor | QuantizedTensor]):
 
     sources: where each parameter is; shapes: what it must be; prefixes: what may stand before every tensor name; unused:
     patterns of tensors that mean nothing; spare: names of those that may be asked for and need not; tied: the head is the
-    embedding. A quantised matrix is (out, in) whatever the family stores. Raises one FormatError that lists every missing, extra
-    and misshapen tensor.
+    embedding. A quantised matrix is (out, in) whatever the family stores. Raises one FormatError that lists missing, extra
+    and misshapen tensors, ten at most.
     """
 
     def __init__(
@@ -129,8 +132,7 @@ class Parameters(Mapping[str, Tensor | QuantizedTensor]):
             problems += self._untied(names)
         problems += [f"unexpected {name}" for name in extra]
         if problems:
-            problems = list(dict.fromkeys(problems))
-            raise FormatError(self.checkpoint.path, "weights do not fit the config: " + "; ".join(problems))
+            raise FormatError(self.checkpoint.path, "weights do not fit the config:" + _listed(dict.fromkeys(problems)))
 
     def _untied(self, names: set[str]) -> list[str]:
         embed = self._tensor_name(self._sources["embed"])
@@ -148,3 +150,9 @@ class Parameters(Mapping[str, Tensor | QuantizedTensor]):
             if same
             else ["lm_head.weight differs from the embedding although the config ties them (tie_word_embeddings)"]
         )
+
+
+def _listed(problems: Collection[str]) -> str:
+    """One in each line, the first of them where they are many."""
+    shown, rest = list(problems)[:_SHOWN], len(problems) - _SHOWN
+    return "".join(f"\n  {line}" for line in (*shown, *([f"and {rest} more"] if rest > 0 else [])))

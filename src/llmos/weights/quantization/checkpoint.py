@@ -1,6 +1,7 @@
 """A checkpoint with quantised layers under the names of one without: each layer's tensors together are its `weight`."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,6 +44,9 @@ _KINDS: dict[str, tuple[tuple[str, ...], int | None]] = {
 }
 
 
+_PLAIN_NAMES = {"bfloat16": "bf16"}  # as the formats of LLMOS are called
+
+
 class QuantizedCheckpoint:
     """The tensors of a checkpoint by the names that they would have unquantised. Layers that are not quantised are as they are.
 
@@ -64,6 +68,11 @@ class QuantizedCheckpoint:
 
     def names(self) -> list[str]:
         return [*self._names, *self._layers]
+
+    def types(self) -> dict[str, int]:
+        """How layers and other matrices are stored (`gptq 4 bits`) -> number of them, the most first."""
+        found = Counter(tensor.dtype for tensor in map(self.tensor, self.names()) if len(tensor.shape) > 1)
+        return {_PLAIN_NAMES.get(dtype, dtype): n for dtype, n in found.most_common()}
 
     def tensor(self, name: str) -> Tensor | QuantizedTensor:
         if name not in self._layers:
