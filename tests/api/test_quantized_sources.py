@@ -96,7 +96,7 @@ def test_a_model_of_which_some_layers_are_not_quantised_becomes_float16(tmp_path
     check(tmp_path / "some", expected, ("float16", None), "8 matrices are not quantised (layer.0.down, ...)")
     with pytest.warns(llm.ModelNotice, match="gptq 4 bits"):
         facts = describe_model(str(tmp_path / "some"))
-    assert set(facts["formats"]["checkpoint"].split(", ")) == {"float32", "gptq 4 bits"}
+    assert set(facts["formats"]["checkpoint"].split(", ")) == {"float16", "gptq 4 bits"}
 
 
 @pytest.mark.toolchain
