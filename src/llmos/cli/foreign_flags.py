@@ -38,7 +38,7 @@ def hint_at_ours(error: click.NoSuchOption) -> click.NoSuchOption:
     if ctx is None:
         return error
     if _OURS.get(name) in {flag for parameter in ctx.command.params for flag in parameter.opts}:
-        return click.NoSuchOption(name, possibilities=[_OURS[name]], ctx=ctx)
+        return click.NoSuchOption(name, f"No such option {name!r}. Did you mean {_OURS[name]!r}?", ctx=ctx)
     if name in _WORDS:
         form = " ".join([ctx.command_path, *ctx.command.collect_usage_pieces(ctx)[1:]])
         return click.NoSuchOption(name, f"No such option {name!r}: {_WORDS[name]}, as in {form}", ctx=ctx)
