@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from llmos.api.prompts import without_tokenizer
 from llmos.cli.formats import model_options
 from llmos.cli.loading import load
 from llmos.cli.names import complete_model
@@ -175,6 +174,8 @@ def _resembles_a_model(word: str) -> bool:
 
 def _loaded(name: str, chat: bool | None, settings: dict[str, Any]) -> Any:
     """The model of a name, which must know text, and the form of a conversation where one is asked for."""
+    from llmos.api.prompts import without_tokenizer
+
     model = load(name, **settings)
     if model.info()["prompt_format"] is None:
         raise UserError(without_tokenizer(model.info()))
