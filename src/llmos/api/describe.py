@@ -45,4 +45,5 @@ def describe_model(
     n_pages = wanted.n_pages(memory().available, None)
     pool = {"n_pages": n_pages, "page_tokens": PAGE_TOKENS, "page_bytes": wanted.sizes.page // wanted.sizes.tables}
     facts = facts_of(source, options, graph, target=target, context=context, weights_bytes=n_bytes)
-    return facts | {"threads": wanted.threads, "kv_pool": pool}
+    drafts = {"setting": "auto", "drafted": 0, "accepted": 0}
+    return facts | {"threads": wanted.threads, "kv_pool": pool, "speculation": drafts}
