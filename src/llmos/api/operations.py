@@ -42,7 +42,7 @@ def _special(graph: Graph, node: Node, shapes: Mapping[str, tuple[int, ...]]) ->
         if node.op != "experts":
             return {"kind": "product", "vectors": vectors} | matrices
         a = node.attrs
-        joins = 6 + int(len(node.matrices) * a["count"])
+        joins = 5 + int(len(node.matrices) * a["count"])
         return {"kind": "experts", "joins": joins, "count": a["count"], "per_token": a["per_token"]} | matrices
     if node.op == "append_attend":
         a = node.attrs

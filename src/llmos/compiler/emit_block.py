@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from llmos.compiler.emit_experts import experts
 from llmos.compiler.formats import ACTIVATIONS
 from llmos.compiler.graph import Block, Graph, Node
-from llmos.compiler.kernel_names import ACT, CTYPE, FORMAT, KV, LINEAR, QUANTIZE, flag
+from llmos.compiler.kernel_names import ACT, CTYPE, FORMAT, KV, LINEAR, QUANTIZE, flag, rows_of
 from llmos.compiler.passes.plan_memory import row_bytes
 
 __all__ = ["BlockWriter"]
@@ -64,6 +64,12 @@ class BlockWriter:
     def rows_in_out(self, node: Node, value: str) -> tuple[str, str]:
         return f"{self.buffer(value)}, {self.stride(value)}", f"{self.buffer(node.out)}, {self.stride(node.out)}"
 
+    def rows_into(self, node: Node, value: str) -> tuple[str, str]:
+        """Rows of a float32 value, and those that take the node's result, in its format."""
+        apart = row_bytes(node.dtype, node.width)
+        made = rows_of(node.dtype, self.buffer(node.out), apart // 4 if node.dtype == "float32" else apart)
+        return f"{self.buffer(value)}, {self.stride(value)}", made
+
     def _embed(self, n: Node) -> str:
         vocab = self.block.shapes[n.params[0]][0]
         scale = float(n.attrs.get("scale", 1.0))
@@ -102,11 +108,11 @@ class BlockWriter:
         return f"Scale<{n.width}>(team, {x}, {float(n.attrs['by'])!r}f, {y}, {self.count(n)});"
 
     def _rms_norm(self, n: Node) -> str:
-        x, y = self.rows_in_out(n, n.inputs[0])
+        x, y = self.rows_into(n, n.inputs[0])
         return f"RmsNorm<{n.width}>(team, {x}, {self.vector(n, 0)}, {n.attrs['eps']!r}f, {y}, {self.count(n)});"
 
     def _layer_norm(self, n: Node) -> str:
-        x, y = self.rows_in_out(n, n.inputs[0])
+        x, y = self.rows_into(n, n.inputs[0])
         bias = len(n.params) == 2
         vectors = f"{self.vector(n, 0)}, {self.vector(n, 1) if bias else 'nullptr'}"
         return f"LayerNorm<{n.width}, {flag(bias)}>(team, {x}, {vectors}, {n.attrs['eps']!r}f, {y}, {self.count(n)});"
@@ -190,11 +196,11 @@ class BlockWriter:
         return "\n  ".join(experts(self, n))
 
     def _act(self, n: Node) -> str:
-        x, y = self.rows_in_out(n, n.inputs[0])
+        x, y = self.rows_into(n, n.inputs[0])
         return f"Activate<{ACT[n.attrs['kind']]}, {n.width}>(team, {x}, {y}, {self.count(n)});"
 
     def _gated_act(self, n: Node) -> str:
-        x, y = self.rows_in_out(n, n.inputs[0])
+        x, y = self.rows_into(n, n.inputs[0])
         return f"GatedActivate<{ACT[n.attrs['kind']]}, {n.width}>(team, {x}, {y}, {self.count(n)});"
 
     def _select_outputs(self, n: Node) -> str:

@@ -4,11 +4,13 @@ from typing import Protocol
 
 from llmos.compiler.formats import ACTIVATIONS
 from llmos.compiler.graph import Node
-from llmos.compiler.kernel_names import ACT, CTYPE, LINEAR, QUANTIZE, flag
+from llmos.compiler.kernel_names import ACT, CTYPE, LINEAR, flag, rows_of
 from llmos.compiler.passes.plan_memory import expert_scratch, row_bytes
 from llmos.weights import packed_bytes
 
 __all__ = ["experts"]
+
+_MOST_OPERATIONS = 16  # of an expert: how many a product is made of may depend on the tokens that chose it
 
 
 class Writer(Protocol):
@@ -36,8 +38,10 @@ def experts(write: Writer, n: Node) -> list[str]:
     quantised = at["hidden"] if format == "float32" else at["quantised"]
     if format == "float32":
         row_hidden = 4 * ld_hidden
+    activated = rows_of(format, quantised, ld_hidden if format == "float32" else row_hidden)
     lines = [
         "{",
+        f"  const uint32_t after = team.turn + {_MOST_OPERATIONS} * {a['count']};  // whatever is chosen",
         f"  const int slots = {k} * {write.count(n)};",
         f"  int32_t* experts = (int32_t*){at['choice']};",
         "  int32_t* places = experts + slots;",
@@ -48,16 +52,13 @@ def experts(write: Writer, n: Node) -> list[str]:
         f"  SortByExpert<{a['count']}>(team, experts, places, starts, slots);",
         f"  GatherSlots<{k}>(team, (const uint8_t*){write.buffer(source)}, {row_in}, places, {at['gathered']}, slots);",
         *_products(write, n, 0, 2 * hidden, a["width"], at["gathered"], row_in, at["hidden"], ld_hidden),
-        f"  GatedActivate<{ACT[a['act']]}, {hidden}>(team, (float*){at['hidden']}, {ld_hidden}, (float*){at['hidden']}, {ld_hidden}, slots);",
+        f"  GatedActivate<{ACT[a['act']]}, {hidden}>(team, (float*){at['hidden']}, {ld_hidden}, {activated}, slots);",
     ]
-    if format != "float32":
-        lines.append(
-            f"  {QUANTIZE[format]}<{hidden}>(team, (float*){at['hidden']}, {ld_hidden}, ({CTYPE[format]}*){quantised}, {row_hidden}, slots);"
-        )
     lines += [
         *_products(write, n, 1, a["width"], hidden, quantised, row_hidden, at["results"], ld_out),
         f"  SumSlots<{k}, {a['width']}>(team, (float*){at['results']}, {ld_out}, places, weights, {write.buffer(n.out)}, "
         f"{write.stride(n.out)}, {write.count(n)});",
+        "  team.turn = after;",
         "}",
     ]
     return lines

@@ -2,7 +2,7 @@
 
 from llmos.compiler.formats import ACTIVATIONS
 
-__all__ = ["ACT", "CTYPE", "FORMAT", "KV", "LINEAR", "QUANTIZE", "flag", "kernel_names"]
+__all__ = ["ACT", "CTYPE", "FORMAT", "KV", "LINEAR", "QUANTIZE", "flag", "kernel_names", "rows_of"]
 
 KV = {"float32": "Kv::kF32", "float16": "Kv::kF16", "bf16": "Kv::kBf16", "int8": "Kv::kI8"}
 FORMAT = {
@@ -23,12 +23,18 @@ LINEAR = {
 }
 ACT = {"silu": "Act::kSilu", "gelu": "Act::kGelu", "gelu_tanh": "Act::kGeluTanh", "relu": "Act::kRelu"}
 QUANTIZE = {"bf16": "QuantBf16", "int8": "QuantI8"}
+ROWS = {"float32": "FloatRows", "bf16": "Bf16Rows", "int8": "I8Rows"}
 CTYPE = {"float32": "float", "bf16": "uint16_t", "int8": "I8Group"}
 
 
 def kernel_names(weights: str, kv: str) -> dict[str, str]:
     """What C++ calls the parts of two formats: the kernel of products, the type of its activations, stored keys and values."""
     return {"LINEAR": LINEAR[weights], "ACTIVATION": CTYPE[ACTIVATIONS[weights]], "KV_FORMAT": KV[kv]}
+
+
+def rows_of(dtype: str, pointer: str, apart: int) -> str:
+    """Rows that a kernel writes. apart: floats from row to row, or bytes where they are no floats."""
+    return f"{ROWS[dtype]}{{({CTYPE[dtype]}*){pointer}, {apart}}}"
 
 
 def flag(value: bool) -> str:

@@ -104,7 +104,7 @@ def _lanes(width: int) -> int:
 
 
 def _taken_over(node: Node, i: int, holder: dict[str, _Slot], last: dict[str, int]) -> _Slot | None:
-    if node.op in _IN_PLACE:
+    if node.op in _IN_PLACE and node.dtype == "float32":
         value = node.inputs[_IN_PLACE[node.op]]
         if value in holder and last[value] == i:
             return holder[value]

@@ -108,8 +108,8 @@ LLMOS_EXPORT void llmos_probe_rows(void* pool, int32_t kind, int32_t n, int32_t 
   float *in = (float*)x, *out = (float*)y;
   OnPool(pool, [&](Team& team) {
     for (int i = 0; i < n; ++i) {
-      if (kind == 0) RmsNorm<kWide>(team, in, 2 * kWide, in, 1e-5f, out, kWide, rows);
-      if (kind == 1) GatedActivate<Act::kSilu, kWide>(team, in, 2 * kWide, out, kWide, rows);
+      if (kind == 0) RmsNorm<kWide>(team, in, 2 * kWide, in, 1e-5f, FloatRows{out, kWide}, rows);
+      if (kind == 1) GatedActivate<Act::kSilu, kWide>(team, in, 2 * kWide, FloatRows{out, kWide}, rows);
       if (kind == 2) QuantI8<kWide>(team, in, 2 * kWide, (I8Group*)out, kWide / 32 * sizeof(I8Group), rows);
       if (kind == 3) Outputs<kVocab>(team, call, in, 0);
     }

@@ -29,14 +29,14 @@ static void Norms() {
   Random random(D);
   Array<float> scale(D, random), bias(D, random);
   const float eps = 1e-5f;
-  Check<D>([&](Team& team, const float* x, int ldx, float* y, int ldy) { RmsNorm<D>(team, x, ldx, scale, eps, y, ldy, kRows); },
+  Check<D>([&](Team& team, const float* x, int ldx, float* y, int ldy) { RmsNorm<D>(team, x, ldx, scale, eps, FloatRows{y, ldy}, kRows); },
            [&](const float* x, int i) {
              double squares = 0;
              for (int j = 0; j < D; ++j) squares += (double)x[j] * x[j];
              return x[i] / sqrt(squares / D + eps) * scale[i];
            },
            1e-6);
-  Check<D>([&](Team& team, const float* x, int ldx, float* y, int ldy) { LayerNorm<D, true>(team, x, ldx, scale, bias, eps, y, ldy, kRows); },
+  Check<D>([&](Team& team, const float* x, int ldx, float* y, int ldy) { LayerNorm<D, true>(team, x, ldx, scale, bias, eps, FloatRows{y, ldy}, kRows); },
            [&](const float* x, int i) {
              double mean = 0, variance = 0;
              for (int j = 0; j < D; ++j) mean += (double)x[j] / D;
@@ -55,6 +55,42 @@ TEST(norms) {
   Norms<896>();
 }
 
+// What a kernel leaves in a format of products is what it would leave as floats, put into that format afterwards.
+template <int D>
+static void InFormats() {
+  constexpr int kLd = 2 * D;
+  constexpr size_t kI8 = RoundUp(40 * ((D + 31) / 32), 64), kBf16 = RoundUp(2 * (D + D % 2), 64);
+  Random random(D);
+  Array<float> x(kRows * kLd, random, 3), scale(D, random), bias(D, random), plain(kRows * D);
+  Array<uint8_t> i8(kRows * kI8), i8_then(kRows * kI8), bf16(kRows * kBf16), bf16_then(kRows * kBf16);
+  const I8Rows to_i8{(I8Group*)i8.data(), kI8};
+  const Bf16Rows to_bf16{(uint16_t*)bf16.data(), kBf16};
+  const auto check = [&](const char* what, auto kernel) {
+    OnTeam(2, [&](Team& team) {
+      kernel(team, FloatRows{plain, D});
+      QuantI8<D>(team, plain, D, (I8Group*)i8_then.data(), kI8, kRows);
+      QuantBf16<D>(team, plain, D, (uint16_t*)bf16_then.data(), kBf16, kRows);
+      kernel(team, to_i8);
+      kernel(team, to_bf16);
+    });
+    EXPECT(memcmp(i8, i8_then, i8.n) == 0 && memcmp(bf16, bf16_then, bf16.n) == 0, "%s, D %d", what, D);
+  };
+  check("rms", [&](Team& team, const auto& y) { RmsNorm<D>(team, x, kLd, scale, 1e-5f, y, kRows); });
+  check("layer", [&](Team& team, const auto& y) { LayerNorm<D, true>(team, x, kLd, scale, bias, 1e-5f, y, kRows); });
+  check("act", [&](Team& team, const auto& y) { Activate<Act::kSilu, D>(team, x, kLd, y, kRows); });
+  check("gated", [&](Team& team, const auto& y) { GatedActivate<Act::kSilu, D>(team, x, kLd, y, kRows); });
+}
+
+TEST(rows_in_the_formats_of_products) {
+  InFormats<1>();
+  InFormats<17>();
+  InFormats<48>();
+  InFormats<53>();
+  InFormats<896>();
+  InFormats<1056>();
+  InFormats<2079>();
+}
+
 static double Silu(double x) { return x / (1 + exp(-x)); }
 static double Gelu(double x) { return 0.5 * x * (1 + erf(x / sqrt(2.0))); }
 static double GeluTanh(double x) { return 0.5 * x * (1 + tanh(sqrt(2 / acos(-1.0)) * (x + 0.044715 * x * x * x))); }
@@ -62,9 +98,9 @@ static double Relu(double x) { return x > 0 ? x : 0; }
 
 template <Act kAct, int F>
 static void Activation(double (*definition)(double)) {
-  Check<F>([](Team& team, const float* x, int ldx, float* y, int ldy) { Activate<kAct, F>(team, x, ldx, y, ldy, kRows); },
+  Check<F>([](Team& team, const float* x, int ldx, float* y, int ldy) { Activate<kAct, F>(team, x, ldx, FloatRows{y, ldy}, kRows); },
            [&](const float* x, int i) { return definition(x[i]); }, 1e-6);
-  Check<F>([](Team& team, const float* x, int ldx, float* y, int ldy) { GatedActivate<kAct, F>(team, x, ldx, y, ldy, kRows); },
+  Check<F>([](Team& team, const float* x, int ldx, float* y, int ldy) { GatedActivate<kAct, F>(team, x, ldx, FloatRows{y, ldy}, kRows); },
            [&](const float* x, int i) { return definition(x[i]) * x[F + i]; }, 2e-6, false, 2 * F);
 }
 
@@ -100,10 +136,10 @@ static void Elementwise() {
   const float* first = nullptr;
   int stride = 0;
   const auto remember = [&](const float* x, int ldx) { first = first ? first : x, stride = ldx; };
-  Check<D>([&](Team& team, const float* x, int ldx, float* y, int ldy) { if (team.rank == 0) remember(x, ldx); Add<D>(team, x, ldx, b, D, y, ldy, kRows); },
+  Check<D>([&](Team& team, const float* x, int ldx, float* y, int ldy) { team.RunTiles(1, [&](int) { remember(x, ldx); }); Add<D>(team, x, ldx, b, D, y, ldy, kRows); },
            [&](const float* x, int i) { return x[i] + other(x, first, stride, i); }, 1e-7);
   first = nullptr;
-  Check<D>([&](Team& team, const float* x, int ldx, float* y, int ldy) { if (team.rank == 0) remember(x, ldx); Mul<D>(team, x, ldx, b, D, y, ldy, kRows); },
+  Check<D>([&](Team& team, const float* x, int ldx, float* y, int ldy) { team.RunTiles(1, [&](int) { remember(x, ldx); }); Mul<D>(team, x, ldx, b, D, y, ldy, kRows); },
            [&](const float* x, int i) { return x[i] * other(x, first, stride, i); }, 1e-7);
   Check<D>([](Team& team, const float* x, int ldx, float* y, int ldy) { Scale<D>(team, x, ldx, 0.125f, y, ldy, kRows); },
            [](const float* x, int i) { return x[i] * 0.125; }, 0);

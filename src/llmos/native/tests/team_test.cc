@@ -67,23 +67,84 @@ TEST(a_thread_walks_through_its_own_part) {
   }
 }
 
+// Waits until `value` is at least `wanted`, half a minute at most.
+static bool Becomes(const int* value, int wanted) {
+  for (const time_t end = time(nullptr) + 30; time(nullptr) < end; sched_yield())
+    if (__atomic_load_n(value, __ATOMIC_ACQUIRE) >= wanted) return true;
+  return false;
+}
+
 TEST(ranks_are_distinct_and_the_caller_is_first) {
   Array<int> ranks(4);
   const pthread_t caller = pthread_self();
+  int here = 0;
   OnTeam(4, [&](Team& team) {
     EXPECT(team.size == 4);
-    __atomic_add_fetch(&ranks[team.rank], 1, __ATOMIC_RELAXED);
     if (team.rank == 0) EXPECT(pthread_equal(pthread_self(), caller));
+    team.RunTiles(4, [&](int) {  // nobody gets a second tile before everybody has one
+      __atomic_add_fetch(&ranks[team.rank], 1, __ATOMIC_RELAXED);
+      __atomic_add_fetch(&here, 1, __ATOMIC_RELEASE);
+      EXPECT(Becomes(&here, 4));
+    });
   });
   for (int i = 0; i < 4; ++i) EXPECT(ranks[i] == 1);
 }
 
+TEST(a_thread_that_does_not_come_is_not_waited_for) {
+  constexpr int kOperations = 50;
+  Array<int> sum(kOperations);
+  int finished = 0, entered = 0;
+  OnTeam(2, [&](Team& team) {
+    if (team.rank == 1) {
+      __atomic_add_fetch(&entered, 1, __ATOMIC_RELEASE);
+      EXPECT(Becomes(&finished, 1));  // late by the whole job
+    } else {
+      EXPECT(Becomes(&entered, 1));
+    }
+    for (int i = 0; i < kOperations; ++i) team.RunTiles(3, [&](int) { __atomic_add_fetch(&sum[i], 1, __ATOMIC_RELAXED); });
+    if (team.rank == 0) __atomic_add_fetch(&finished, 1, __ATOMIC_RELEASE);
+  });
+  for (int i = 0; i < kOperations; ++i) EXPECT(sum[i] == 3, "operation %d: %d of 3 tiles", i, sum[i]);
+}
+
+TEST(operations_that_a_late_thread_counts_wrongly_are_passed_over) {
+  int finished = 0, entered = 0, count = 2;  // as experts do: what the count says, when it is read too late
+  Array<int> sum(3);
+  OnTeam(2, [&](Team& team) {
+    if (team.rank == 1) {
+      __atomic_add_fetch(&entered, 1, __ATOMIC_RELEASE);
+      EXPECT(Becomes(&finished, 1));
+    } else {
+      EXPECT(Becomes(&entered, 1));
+    }
+    for (int layer = 0; layer < 3; ++layer) {
+      const uint32_t after = team.turn + 10;
+      for (int i = 0; i < __atomic_load_n(&count, __ATOMIC_RELAXED); ++i)
+        team.RunTiles(5, [&](int) { __atomic_add_fetch(&sum[layer], 1, __ATOMIC_RELAXED); });
+      team.turn = after;
+      team.RunTiles(1, [&](int) { __atomic_store_n(&count, 3 - layer, __ATOMIC_RELAXED); });
+    }
+    if (team.rank == 0) {
+      __atomic_store_n(&count, 7, __ATOMIC_RELAXED);
+      __atomic_add_fetch(&finished, 1, __ATOMIC_RELEASE);
+    }
+  });
+  EXPECT(sum[0] == 10 && sum[1] == 15 && sum[2] == 10, "%d %d %d", sum[0], sum[1], sum[2]);
+}
+
 TEST(a_pool_serves_many_jobs) {
   Pool* pool = (Pool*)llmos_pool_create(3);
-  int sum = 0;
+  struct Sums {
+    int jobs = 0, tiles = 0, empty = 0;
+  } sums;
   for (int job = 0; job < 2000; ++job)
-    PoolRun(pool, [](Team& team, const void* p) { __atomic_add_fetch(*(int* const*)p, team.rank + 1, __ATOMIC_RELAXED); }, (const void*)&(const int* const&)&sum);
-  EXPECT(sum == 2000 * 6, "%d", sum);
+    PoolRun(pool, [](Team& team, const void* p) {
+      Sums& s = *(Sums*)p;
+      team.RunTiles(5, [&](int) { __atomic_add_fetch(&s.tiles, 1, __ATOMIC_RELAXED); });
+      team.RunTiles(0, [&](int) { __atomic_add_fetch(&s.empty, 1, __ATOMIC_RELAXED); });
+      team.RunTiles(1, [&](int) { s.jobs += s.tiles % 5 == 0; });
+    }, &sums);
+  EXPECT(sums.jobs == 2000 && sums.tiles == 10000 && sums.empty == 0, "%d %d %d", sums.jobs, sums.tiles, sums.empty);
   llmos_pool_destroy(pool);
 }
 

@@ -1,4 +1,4 @@
-// Activations in the format that a weight format is multiplied with. A tile is one row.
+// Rows of activations in the format that a weight format is multiplied with: where kernels of rows.h leave what they make.
 #pragma once
 #include "llmos/call.h"
 
@@ -14,40 +14,97 @@ struct I8Group {
 };
 static_assert(sizeof(I8Group) == 40, "compiler/passes/plan_memory.py counts on it");
 
-// Rows of K floats, `ldx` floats apart -> rows of bfloat16 pairs, `row_bytes` apart, an odd K padded with zero.
-template <int K>
-void QuantBf16(Team& team, const float* x, int ldx, uint16_t* y, size_t row_bytes, int rows) {
-  team.RunTiles(rows, [&](int row) {
-    const float* in = x + (size_t)row * ldx;
-    uint16_t* out = (uint16_t*)((uint8_t*)y + row * row_bytes);
-    for (int k = 0; k < K; ++k) out[k] = ToBf16(in[k]);
-    if (K % 2) out[K] = 0;
+// Lanes i .. i + 15 of a row of D by value(i, n), n of them; zero behind the row's end.
+template <int D, class F>
+LLMOS_INLINE F16 LanesOf(int i, F value) {
+  if (D - i >= kLanes) return value(i, kLanes);
+  if (D - i <= 0) return Set(0);
+  F16 v = value(i, D - i);
+  for (int lane = D - i; lane < kLanes; ++lane) v[lane] = 0;
+  return v;
+}
+
+// Rows of floats. Each of these kinds of rows takes the values `from` to `to` - 1 of row `row` of D values, as value(i, n)
+// gives n of them at a time; from is a multiple of 32, and to too or D.
+struct FloatRows {
+  float* y;
+  int ld;
+  template <int D, class F>
+  LLMOS_MEMBER void Put(int row, int from, int to, F value) const {
+    float* out = y + (size_t)row * ld;
+    for (int i = from; i < to; i += kLanes) {
+      const int n = to - i < kLanes ? to - i : kLanes;
+      StorePart(out + i, value(i, n), n);
+    }
+  }
+};
+
+// Rows of bfloat16 pairs, an odd D padded with zero.
+struct Bf16Rows {
+  uint16_t* y;
+  size_t row_bytes;
+  template <int D, class F>
+  LLMOS_MEMBER void Put(int row, int from, int to, F value) const {
+    uint16_t* out = (uint16_t*)((uint8_t*)y + (size_t)row * row_bytes);
+    for (int i = from; i < to; i += kLanes) {
+      const F16 v = LanesOf<D>(i, value);
+      if (D - i >= kLanes) {
+        StoreBf16(out + i, v);
+      } else {
+        for (int lane = 0; lane < D - i + D % 2; ++lane) out[i + lane] = ToBf16(v[lane]);
+      }
+    }
+  }
+};
+
+// Groups of 32. |q| <= 127: scale is the largest magnitude of the group over 127; nearest, ties to even. A group with an infinity
+// or NaN has a scale that is none of the finite numbers, so that it shows in every sum.
+struct I8Rows {
+  I8Group* y;
+  size_t row_bytes;
+  template <int D, class F>
+  LLMOS_MEMBER void Put(int row, int from, int to, F value) const {
+    I8Group* out = (I8Group*)((uint8_t*)y + (size_t)row * row_bytes);
+    for (int g = from / kGroup; g * kGroup < to; ++g) Group(LanesOf<D>(g * kGroup, value), LanesOf<D>(g * kGroup + kLanes, value), out[g]);
+  }
+
+  static LLMOS_MEMBER void Group(F16 a, F16 b, I8Group& out) {
+    typedef int8_t B16 __attribute__((vector_size(16)));
+    const float largest = LargestMagnitude(LargerMagnitude(a, b));
+    const F16 inverse = Set(largest > 0 ? 127.0f / largest : 0.0f), magic = Set(12582912.0f);
+    const I16 qa = (I16)(a * inverse + magic) << 24 >> 24, qb = (I16)(b * inverse + magic) << 24 >> 24;
+    const B16 bytes[2] = {__builtin_convertvector(qa, B16), __builtin_convertvector(qb, B16)};
+    memcpy(out.q, bytes, sizeof out.q);
+    out.scale = largest / 127.0f;
+    out.sum = Sum(qa + qb);
+  }
+};
+
+// Columns of a tile where a row is worked at by several threads; a multiple of the group.
+constexpr int kColumns = 1024;
+
+// y = value(row, i, n), a row of D in pieces of kColumns.
+template <int D, class Rows, class F>
+LLMOS_INLINE void EachPiece(Team& team, const Rows& y, int rows, F value) {
+  constexpr int kPieces = (D + kColumns - 1) / kColumns;
+  team.RunTiles(rows * kPieces, [&](int tile) {
+    const int row = tile / kPieces, from = tile % kPieces * kColumns, to = D - from < kColumns ? D : from + kColumns;
+    y.template Put<D>(row, from, to, [&](int i, int n) { return value(row, i, n); });
   });
 }
 
-// |q| <= 127: scale is the largest magnitude of the group over 127; nearest, ties to even. A group with an infinity or NaN
-// has a scale that is none of the finite numbers, so that it shows in every sum.
+// Rows of K floats, `ldx` floats apart, in another format.
+template <int K, class Rows>
+void Quantize(Team& team, const float* x, int ldx, const Rows& y, int rows) {
+  EachPiece<K>(team, y, rows, [&](int row, int i, int n) { return LoadPart(x + (size_t)row * ldx + i, n); });
+}
+template <int K>
+void QuantBf16(Team& team, const float* x, int ldx, uint16_t* y, size_t row_bytes, int rows) {
+  Quantize<K>(team, x, ldx, Bf16Rows{y, row_bytes}, rows);
+}
 template <int K>
 void QuantI8(Team& team, const float* x, int ldx, I8Group* y, size_t row_bytes, int rows) {
-  team.RunTiles(rows, [&](int row) {
-    const float* in = x + (size_t)row * ldx;
-    I8Group* out = (I8Group*)((uint8_t*)y + row * row_bytes);
-    for (int g = 0; g < (K + kGroup - 1) / kGroup; ++g) {
-      const int n = K - g * kGroup < kGroup ? K - g * kGroup : kGroup;
-      const F16 a = LoadPart(in + g * kGroup, n), b = n > kLanes ? LoadPart(in + g * kGroup + kLanes, n - kLanes) : Set(0);
-      const float largest = LargestMagnitude(LargerMagnitude(a, b));
-      const F16 inverse = Set(largest > 0 ? 127.0f / largest : 0.0f), magic = Set(12582912.0f);
-      const I16 qa = (I16)(a * inverse + magic) << 24 >> 24, qb = (I16)(b * inverse + magic) << 24 >> 24;
-      int32_t sum = 0;
-      for (int i = 0; i < kLanes; ++i) {
-        out[g].q[i] = (int8_t)qa[i];
-        out[g].q[i + kLanes] = (int8_t)qb[i];
-        sum += qa[i] + qb[i];
-      }
-      out[g].scale = largest / 127.0f;
-      out[g].sum = sum;
-    }
-  });
+  Quantize<K>(team, x, ldx, I8Rows{y, row_bytes}, rows);
 }
 
 }  // namespace llmos

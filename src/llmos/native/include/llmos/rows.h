@@ -1,6 +1,7 @@
-// Operations on rows of floats: lookup, norms, activations, sums. A tile is one row; sums run over fixed lanes.
+// Operations on rows of floats: lookup, norms, activations, sums. A tile is one row, or a piece of it; sums run over fixed lanes.
+// Norms and activations leave their rows in the format of `quantize.h` that the product after them reads.
 #pragma once
-#include "llmos/call.h"
+#include "llmos/quantize.h"
 
 namespace llmos {
 
@@ -13,21 +14,21 @@ LLMOS_INLINE void EachLanes(float* y, F value) {
   }
 }
 
-// y = x / rms(x) * scale for one row; y may be x.
-template <int D>
-LLMOS_INLINE void RmsRow(const float* x, const float* scale, float eps, float* y) {
+// x / rms(x) * scale for one row, given to put(value).
+template <int D, class F>
+LLMOS_INLINE void RmsValues(const float* x, const float* scale, float eps, F put) {
   F16 squares = Set(0);
   for (int i = 0; i < D; i += kLanes) {
     const F16 v = LoadPart(x + i, D - i);
     squares = Fma(v, v, squares);
   }
   const F16 inverse = Set(1.0f / __builtin_sqrtf(Sum(squares) / D + eps));
-  EachLanes<D>(y, [&](int i, int n) { return LoadPart(x + i, n) * inverse * LoadPart(scale + i, n); });
+  put([&](int i, int n) { return LoadPart(x + i, n) * inverse * LoadPart(scale + i, n); });
 }
 
-// y = (x - mean) / deviation * scale, plus bias where there is one; y may be x.
-template <int D, bool kBias>
-LLMOS_INLINE void LayerRow(const float* x, const float* scale, const float* bias, float eps, float* y) {
+// (x - mean) / deviation * scale, plus bias where there is one, for one row, given to put(value).
+template <int D, bool kBias, class F>
+LLMOS_INLINE void LayerValues(const float* x, const float* scale, const float* bias, float eps, F put) {
   F16 sum = Set(0), squares = Set(0);
   for (int i = 0; i < D; i += kLanes) sum = sum + LoadPart(x + i, D - i);
   const float mean = Sum(sum) / D;
@@ -37,20 +38,34 @@ LLMOS_INLINE void LayerRow(const float* x, const float* scale, const float* bias
     squares = Fma(v, v, squares);
   }
   const F16 inverse = Set(1.0f / __builtin_sqrtf(Sum(squares) / D + eps));
-  EachLanes<D>(y, [&](int i, int n) {
+  put([&](int i, int n) {
     const F16 v = (LoadPart(x + i, n) - Set(mean)) * inverse;
     return kBias ? Fma(v, LoadPart(scale + i, n), LoadPart(bias + i, n)) : v * LoadPart(scale + i, n);
   });
 }
 
+// y may be x.
 template <int D>
-void RmsNorm(Team& team, const float* x, int ldx, const float* scale, float eps, float* y, int ldy, int rows) {
-  team.RunTiles(rows, [&](int row) { RmsRow<D>(x + (size_t)row * ldx, scale, eps, y + (size_t)row * ldy); });
+LLMOS_INLINE void RmsRow(const float* x, const float* scale, float eps, float* y) {
+  RmsValues<D>(x, scale, eps, [&](auto value) { EachLanes<D>(y, value); });
+}
+template <int D, bool kBias>
+LLMOS_INLINE void LayerRow(const float* x, const float* scale, const float* bias, float eps, float* y) {
+  LayerValues<D, kBias>(x, scale, bias, eps, [&](auto value) { EachLanes<D>(y, value); });
 }
 
-template <int D, bool kBias>
-void LayerNorm(Team& team, const float* x, int ldx, const float* scale, const float* bias, float eps, float* y, int ldy, int rows) {
-  team.RunTiles(rows, [&](int row) { LayerRow<D, kBias>(x + (size_t)row * ldx, scale, bias, eps, y + (size_t)row * ldy); });
+template <int D, class Rows>
+void RmsNorm(Team& team, const float* x, int ldx, const float* scale, float eps, const Rows y, int rows) {
+  team.RunTiles(rows, [&](int row) {
+    RmsValues<D>(x + (size_t)row * ldx, scale, eps, [&](auto value) { y.template Put<D>(row, 0, D, value); });
+  });
+}
+
+template <int D, bool kBias, class Rows>
+void LayerNorm(Team& team, const float* x, int ldx, const float* scale, const float* bias, float eps, const Rows y, int rows) {
+  team.RunTiles(rows, [&](int row) {
+    LayerValues<D, kBias>(x + (size_t)row * ldx, scale, bias, eps, [&](auto value) { y.template Put<D>(row, 0, D, value); });
+  });
 }
 
 // Norms in place of H pieces of d floats, side by side in each row; the scale of piece h starts at h * kScaleStep.
@@ -110,20 +125,17 @@ LLMOS_INLINE F16 Apply(F16 x) {
   return x > Set(0) ? x : (x == x ? Set(0) : x);
 }
 
-template <Act kAct, int F>
-void Activate(Team& team, const float* x, int ldx, float* y, int ldy, int rows) {
-  team.RunTiles(rows, [&](int row) {
-    const float* in = x + (size_t)row * ldx;
-    EachLanes<F>(y + (size_t)row * ldy, [&](int i, int n) { return Apply<kAct>(LoadPart(in + i, n)); });
-  });
+template <Act kAct, int F, class Rows>
+void Activate(Team& team, const float* x, int ldx, const Rows y, int rows) {
+  EachPiece<F>(team, y, rows, [&](int row, int i, int n) { return Apply<kAct>(LoadPart(x + (size_t)row * ldx + i, n)); });
 }
 
 // act(gate) * up, a row of x being [gate | up], F floats each.
-template <Act kAct, int F>
-void GatedActivate(Team& team, const float* x, int ldx, float* y, int ldy, int rows) {
-  team.RunTiles(rows, [&](int row) {
-    const float* in = x + (size_t)row * ldx;
-    EachLanes<F>(y + (size_t)row * ldy, [&](int i, int n) { return Apply<kAct>(LoadPart(in + i, n)) * LoadPart(in + F + i, n); });
+template <Act kAct, int F, class Rows>
+void GatedActivate(Team& team, const float* x, int ldx, const Rows y, int rows) {
+  EachPiece<F>(team, y, rows, [&](int row, int i, int n) {
+    const float* in = x + (size_t)row * ldx + i;
+    return Apply<kAct>(LoadPart(in, n)) * LoadPart(in + F, n);
   });
 }
 

@@ -31,11 +31,30 @@ LLMOS_INLINE uint32_t Key(float x) {
   return u & 0x80000000u ? ~u : u | 0x80000000u;
 }
 
-LLMOS_INLINE int ArgMax(const float* x, int n) {
-  int best = 0;
-  for (int i = 1; i < n; ++i)
-    if (Key(x[i]) > Key(x[best])) best = i;
-  return best;
+LLMOS_INLINE U16 Keys(F16 x) {
+  const U16 u = (U16)x, negative = (U16)((I16)u >> 31);
+  return x == x ? u ^ (negative | 0x80000000u) : U16{};
+}
+
+// The first of the largest.
+static inline int ArgMax(const float* x, int n) {
+  U16 best = {};
+  I16 where = {};
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const U16 keys = Keys(Load(x + i));
+    where = keys > best ? I16{} + i : where;
+    best = keys > best ? keys : best;
+  }
+  int found = 0;
+  uint32_t largest = Key(x[0]);
+  for (int lane = 0; lane < kLanes && i > 0; ++lane) {
+    const int id = where[lane] + lane;
+    if (best[lane] > largest || (best[lane] == largest && id < found)) largest = best[lane], found = id;
+  }
+  for (; i < n; ++i)
+    if (Key(x[i]) > largest) largest = Key(x[i]), found = i;
+  return found;
 }
 
 // Whether scores are a distribution: none is NaN or plus infinity, and one is finite.

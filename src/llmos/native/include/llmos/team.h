@@ -1,14 +1,19 @@
 // Threads: a pool that lives as long as the model, and the team that runs one step.
 //
-// Every thread of the team executes the whole step. A kernel hands out its tiles with `RunTiles`: tiles are claimed one by one,
-// so a disturbed core takes fewer, and a barrier follows. Waiting spins for a while, then yields: on a machine with more
-// threads than cores a spinning thread would stop the one that it waits for. Between steps the workers sleep.
+// Every thread of the team executes the whole step. A kernel hands out its tiles with `RunTiles`: they are claimed one by one, so
+// a disturbed core takes fewer, and what follows waits for tiles that are done, not for threads: one that is late (woken late,
+// put off its core) passes over what others have done meanwhile, and one that never comes is not missed. Whoever waits spins,
+// then yields, then sleeps: the one waited for may need this very core, or be moved to it. Between steps the workers sleep.
 #pragma once
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #if defined(_WIN32)
 #include <malloc.h>
+#elif defined(__linux__)
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 #include "llmos/vec.h"
@@ -35,29 +40,62 @@ LLMOS_INLINE void* AlignedAlloc(size_t bytes) {
 LLMOS_INLINE void AlignedFree(void* memory) { free(memory); }
 #endif
 
-// Spins on `done`, yielding the core after about 20 microseconds.
-template <class Done>
-LLMOS_INLINE void SpinUntil(Done done) {
-  for (int i = 0; !done(); ++i) i < 400 ? Pause() : (void)sched_yield();
+// Sleeps while *word is `value`, and may wake for no reason. Where a system has no such call, lets others run.
+LLMOS_INLINE void SleepWhile(const uint32_t* word, uint32_t value) {
+#if defined(__linux__)
+  syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0);
+#else
+  sched_yield();
+#endif
+}
+LLMOS_INLINE void WakeAll(const uint32_t* word) {
+#if defined(__linux__)
+  syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 0x7fffffff, nullptr, nullptr, 0);
+#endif
 }
 
-// The tiles of one thread's part that nobody has claimed yet, in one word: the first, the one behind the last, and the operation
-// that it is about, 24, 24 and 16 bits.
+// Moves the calling thread from a core if it is there and may be on others: Linux wakes threads on the core of whoever wakes
+// them, and may leave both there for many milliseconds while others are idle.
+LLMOS_INLINE void LeaveCore(int core) {
+#if defined(__linux__)
+  cpu_set_t allowed;
+  if (core < 0 || sched_getcpu() != core || sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < 2) return;
+  cpu_set_t others = allowed;
+  CPU_CLR(core, &others);
+  if (sched_setaffinity(0, sizeof others, &others) == 0) sched_setaffinity(0, sizeof allowed, &allowed);
+#endif
+}
+LLMOS_INLINE int ThisCore() {
+#if defined(__linux__)
+  return sched_getcpu();
+#else
+  return -1;
+#endif
+}
+
+// The tiles of one thread's part that nobody has claimed yet, in one word: the first, the one behind the last (22 bits each), and
+// the operation that it is about, as far as 20 bits tell.
 struct alignas(64) Share {
   uint64_t packed;
 };
 
 struct Shared {
-  alignas(64) int arrived;     // threads at the barrier
-  alignas(64) int generation;  // barriers passed
-  Share* shares;               // of each thread
+  alignas(64) uint32_t next;    // operations before this one are done
+  alignas(64) int done;         // tiles of that one that are
+  alignas(64) uint32_t parked;  // threads that sleep until `next` changes
+  Share* shares;                // of each thread
 };
 
 struct Team {
   int rank, size;
   Shared* shared;
+  // The number of the next operation, and of the one before it. Numbers may be left out: a block whose operations depend on
+  // values that a late thread may read too late (`experts`) sets `turn` behind it to what does not.
+  uint32_t turn, previous;
 
-  // f(tile) for each tile below n < 2^24, divided over the team; returns when all are done. A thread walks through a part of its
+  Team(int rank, int size, Shared* shared, uint32_t first) : rank(rank), size(size), shared(shared), turn(first), previous(first - 1) {}
+
+  // f(tile) for each tile below n < 2^22, divided over the team; returns when all are done. A thread walks through a part of its
   // own, from its front, and then takes from the back of others' parts: threads that claim neighbouring tiles in turn fetch each
   // other's ahead (reads of 37 GB/s on two threads where parts that lie together gave 68).
   template <class F>
@@ -66,55 +104,74 @@ struct Team {
       for (int tile = 0; tile < n; ++tile) f(tile);
       return;
     }
-    const uint64_t turn = (uint32_t)__atomic_load_n(&shared->generation, __ATOMIC_RELAXED) & 0xffff;
+    const uint32_t current = turn++, before = previous + 1;
+    if (n == 0) return;
+    previous = current;
+    if (__atomic_load_n(&shared->next, __ATOMIC_ACQUIRE) != before) return;  // done by others
+    int mine = 0;
     for (int i = 0; i < size; ++i) {
       const int owner = rank + i < size ? rank + i : rank + i - size;
-      for (int tile = Claim(owner, n, turn); tile >= 0; tile = Claim(owner, n, turn)) f(tile);
+      for (int tile = Claim(owner, n, current); tile >= 0; tile = Claim(owner, n, current), ++mine) f(tile);
     }
-    Barrier();
+    if (mine > 0 && __atomic_add_fetch(&shared->done, mine, __ATOMIC_ACQ_REL) == n) {
+      __atomic_store_n(&shared->done, 0, __ATOMIC_RELAXED);
+      __atomic_store_n(&shared->next, turn, __ATOMIC_SEQ_CST);
+      if (__atomic_load_n(&shared->parked, __ATOMIC_SEQ_CST)) WakeAll(&shared->next);
+    } else {
+      WaitWhile(before);
+    }
   }
 
   // The next tile of a thread's part, -1 where none is left. Whoever comes first to a part that is still about an earlier
-  // operation begins it anew; its owner has done so before it comes to the barrier.
-  LLMOS_MEMBER int Claim(int owner, int n, uint64_t turn) {
-    constexpr uint64_t kMask = (1 << 24) - 1;
+  // operation begins it anew. Everyone looks at every part before it counts its tiles as done, so no part lags by more than one.
+  LLMOS_MEMBER int Claim(int owner, int n, uint32_t current) {
+    constexpr uint64_t kTiles = (1 << 22) - 1;
+    constexpr uint32_t kTurns = (1 << 20) - 1;
     uint64_t* share = &shared->shares[owner].packed;
     uint64_t seen = __atomic_load_n(share, __ATOMIC_RELAXED);
     for (;;) {
-      const bool begun = seen >> 48 == turn;
-      uint64_t first = begun ? seen & kMask : Part(owner, n), last = begun ? seen >> 24 & kMask : Part(owner + 1, n);
+      const uint32_t ahead = ((uint32_t)(seen >> 44) - current) & kTurns;
+      if (ahead != 0 && ahead <= kTurns / 2) return -1;  // others are further
+      const bool begun = ahead == 0;
+      uint64_t first = begun ? seen & kTiles : Part(owner, n), last = begun ? seen >> 22 & kTiles : Part(owner + 1, n);
       if (begun && first == last) return -1;
       const int tile = first == last ? -1 : owner == rank ? (int)first++ : (int)--last;
-      if (__atomic_compare_exchange_n(share, &seen, turn << 48 | last << 24 | first, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) return tile;
+      const uint64_t left = (uint64_t)(current & kTurns) << 44 | last << 22 | first;
+      if (__atomic_compare_exchange_n(share, &seen, left, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) return tile;
     }
   }
 
   // Where the part of a thread begins.
   LLMOS_MEMBER uint64_t Part(int owner, int n) const { return ((uint64_t)n * (uint64_t)owner + (uint64_t)size - 1) / (uint64_t)size; }
 
-  LLMOS_MEMBER void Barrier() {
-    const int generation = __atomic_load_n(&shared->generation, __ATOMIC_RELAXED);
-    if (__atomic_add_fetch(&shared->arrived, 1, __ATOMIC_ACQ_REL) == size) {
-      shared->arrived = 0;
-      __atomic_store_n(&shared->generation, (int)((uint32_t)generation + 1), __ATOMIC_RELEASE);
-    } else {
-      SpinUntil([&] { return __atomic_load_n(&shared->generation, __ATOMIC_ACQUIRE) != generation; });
+  // Returns when `next` is no longer `value`: spins for about 10 microseconds, yields for about 100, then sleeps.
+  LLMOS_MEMBER void WaitWhile(uint32_t value) {
+    for (int i = 0; i < 600; ++i) {
+      if (__atomic_load_n(&shared->next, __ATOMIC_ACQUIRE) != value) return;
+      i < 400 ? Pause() : (void)sched_yield();
     }
+    __atomic_add_fetch(&shared->parked, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&shared->next, __ATOMIC_SEQ_CST) == value) SleepWhile(&shared->next, value);
+    __atomic_sub_fetch(&shared->parked, 1, __ATOMIC_RELAXED);
   }
 };
 
 struct Pool {
   using Job = void (*)(Team&, const void*);
+  static constexpr uint32_t kOpen = 1u << 30;
   Shared shared;
   int size;
   int started;
   pthread_t* threads;
   pthread_mutex_t mutex;
   pthread_cond_t wake;
-  int turn;  // jobs published; negative: stop
-  int running;
+  alignas(64) int number;       // jobs published; negative: stop
+  alignas(64) int asleep;       // workers that wait for `wake`
+  alignas(64) uint32_t inside;  // workers at the job; kOpen: more may come
   Job job;
   const void* argument;
+  uint32_t first;  // number of its first operation
+  int core;        // where the caller was when it began
 };
 
 struct Worker {
@@ -122,9 +179,16 @@ struct Worker {
   int rank;
 };
 
-LLMOS_INLINE void RunJob(Pool* pool, int rank) {
-  Team team{rank, pool->size, &pool->shared};
+// Runs the job that is being worked at, if there is one.
+LLMOS_INLINE void HelpWithJob(Pool* pool, int rank) {
+  uint32_t inside = __atomic_load_n(&pool->inside, __ATOMIC_RELAXED);
+  do {
+    if (!(inside & Pool::kOpen)) return;
+  } while (!__atomic_compare_exchange_n(&pool->inside, &inside, inside + 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
+  LeaveCore(pool->core);
+  Team team(rank, pool->size, &pool->shared, pool->first);
   pool->job(team, pool->argument);
+  __atomic_sub_fetch(&pool->inside, 1, __ATOMIC_RELEASE);
 }
 
 static inline void* WorkerMain(void* argument) {
@@ -132,34 +196,48 @@ static inline void* WorkerMain(void* argument) {
   free(argument);
   Pool* pool = worker.pool;
   for (int seen = 0;;) {
-    for (int i = 0; i < 2000 && __atomic_load_n(&pool->turn, __ATOMIC_ACQUIRE) == seen; ++i) Pause();
-    pthread_mutex_lock(&pool->mutex);
-    while (pool->turn == seen) pthread_cond_wait(&pool->wake, &pool->mutex);
-    seen = pool->turn;
-    pthread_mutex_unlock(&pool->mutex);
+    for (int i = 0; i < 4000 && __atomic_load_n(&pool->number, __ATOMIC_ACQUIRE) == seen; ++i) Pause();
+    if (__atomic_load_n(&pool->number, __ATOMIC_ACQUIRE) == seen) {
+      pthread_mutex_lock(&pool->mutex);
+      __atomic_add_fetch(&pool->asleep, 1, __ATOMIC_SEQ_CST);
+      while (__atomic_load_n(&pool->number, __ATOMIC_SEQ_CST) == seen) pthread_cond_wait(&pool->wake, &pool->mutex);
+      __atomic_sub_fetch(&pool->asleep, 1, __ATOMIC_RELAXED);
+      pthread_mutex_unlock(&pool->mutex);
+    }
+    seen = __atomic_load_n(&pool->number, __ATOMIC_ACQUIRE);
     if (seen < 0) return nullptr;
-    RunJob(pool, worker.rank);
-    __atomic_sub_fetch(&pool->running, 1, __ATOMIC_RELEASE);
+    HelpWithJob(pool, worker.rank);
   }
 }
 
-// Runs job on every thread of the pool, the caller being rank 0; returns when all are done. pool == NULL: the caller alone.
+// Publishes a number that workers wait for, and wakes those that sleep.
+LLMOS_INLINE void Publish(Pool* pool, int number) {
+  __atomic_store_n(&pool->number, number, __ATOMIC_SEQ_CST);
+  if (__atomic_load_n(&pool->asleep, __ATOMIC_SEQ_CST) == 0) return;
+  pthread_mutex_lock(&pool->mutex);
+  pthread_cond_broadcast(&pool->wake);
+  pthread_mutex_unlock(&pool->mutex);
+}
+
+// Runs job on the threads of the pool that come, the caller being rank 0; returns when it is done and all have left it. pool ==
+// NULL: the caller alone.
 static inline void PoolRun(Pool* pool, Pool::Job job, const void* argument) {
   if (pool == nullptr || pool->size == 1) {
     Shared alone{};
-    Team team{0, 1, &alone};
+    Team team(0, 1, &alone, 0);
     job(team, argument);
     return;
   }
   pool->job = job;
   pool->argument = argument;
-  pool->running = pool->size - 1;
-  pthread_mutex_lock(&pool->mutex);
-  __atomic_store_n(&pool->turn, pool->turn == 0x7fffffff ? 1 : pool->turn + 1, __ATOMIC_RELEASE);
-  pthread_cond_broadcast(&pool->wake);
-  pthread_mutex_unlock(&pool->mutex);
-  RunJob(pool, 0);
-  SpinUntil([&] { return __atomic_load_n(&pool->running, __ATOMIC_ACQUIRE) == 0; });
+  pool->first = __atomic_load_n(&pool->shared.next, __ATOMIC_RELAXED);
+  pool->core = ThisCore();
+  __atomic_store_n(&pool->inside, Pool::kOpen, __ATOMIC_RELEASE);
+  Publish(pool, pool->number == 0x7fffffff ? 1 : pool->number + 1);
+  Team team(0, pool->size, &pool->shared, pool->first);
+  job(team, argument);
+  __atomic_and_fetch(&pool->inside, ~Pool::kOpen, __ATOMIC_ACQ_REL);
+  for (int i = 0; __atomic_load_n(&pool->inside, __ATOMIC_ACQUIRE) != 0; ++i) i < 400 ? Pause() : (void)sched_yield();
 }
 
 }  // namespace llmos
@@ -167,10 +245,7 @@ static inline void PoolRun(Pool* pool, Pool::Job job, const void* argument) {
 LLMOS_EXPORT void llmos_pool_destroy(void* handle) {
   llmos::Pool* pool = (llmos::Pool*)handle;
   if (pool == nullptr) return;
-  pthread_mutex_lock(&pool->mutex);
-  __atomic_store_n(&pool->turn, -1, __ATOMIC_RELEASE);
-  pthread_cond_broadcast(&pool->wake);
-  pthread_mutex_unlock(&pool->mutex);
+  llmos::Publish(pool, -1);
   for (int i = 0; i < pool->started; ++i) pthread_join(pool->threads[i], nullptr);
   pthread_cond_destroy(&pool->wake);
   pthread_mutex_destroy(&pool->mutex);

@@ -75,20 +75,42 @@ LLMOS_INLINE F16 Max(F16 a, F16 b) { return a > b ? a : b; }
 LLMOS_INLINE F16 Abs(F16 a) { return (F16)((U16)a & 0x7fffffffu); }
 LLMOS_INLINE F16 ToFloat(I16 v) { return __builtin_convertvector(v, F16); }
 
-// Sum and maximum over lanes, always as the same tree.
+// The upper half of the first 2n lanes in the place of the lower one.
+template <int n, class V>
+LLMOS_INLINE V Fold(V v) {
+#if __has_builtin(__builtin_shufflevector)
+  if constexpr (n == 8) return __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15);
+  if constexpr (n == 4) return __builtin_shufflevector(v, v, 4, 5, 6, 7, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  if constexpr (n == 2) return __builtin_shufflevector(v, v, 2, 3, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  if constexpr (n == 1) return __builtin_shufflevector(v, v, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+#else
+  for (int i = 0; i < n; ++i) v[i] = v[i + n];
+  return v;
+#endif
+}
+
+// What `join` makes of all lanes, always as the same tree.
+template <class V, class F>
+LLMOS_INLINE auto OverLanes(V v, F join) {
+  v = join(v, Fold<8>(v));
+  v = join(v, Fold<4>(v));
+  v = join(v, Fold<2>(v));
+  return join(v, Fold<1>(v))[0];
+}
 LLMOS_INLINE float Sum(F16 v) {
-  float a[kLanes];
-  memcpy(a, &v, sizeof a);
-  for (int step = 8; step > 0; step /= 2)
-    for (int i = 0; i < step; ++i) a[i] += a[i + step];
-  return a[0];
+  return OverLanes(v, [](F16 a, F16 b) { return a + b; });
+}
+// Not by OverLanes: clang 22 makes wrong code of that tree for integers that were widened from bytes.
+LLMOS_INLINE int32_t Sum(I16 v) {
+  int32_t sum = 0;
+  for (int i = 0; i < kLanes; ++i) sum += v[i];
+  return sum;
 }
 LLMOS_INLINE float MaxLane(F16 v) {
-  float a[kLanes];
-  memcpy(a, &v, sizeof a);
-  for (int step = 8; step > 0; step /= 2)
-    for (int i = 0; i < step; ++i) a[i] = a[i] > a[i + step] ? a[i] : a[i + step];
-  return a[0];
+  return OverLanes(v, [](F16 a, F16 b) { return a > b ? a : b; });
+}
+LLMOS_INLINE uint32_t MaxLane(U16 v) {
+  return OverLanes(v, [](U16 a, U16 b) { return a > b ? a : b; });
 }
 
 // The larger magnitude of each lane, and the largest of all lanes of magnitudes; NaN where there is one, because its bits
@@ -98,12 +120,9 @@ LLMOS_INLINE F16 LargerMagnitude(F16 v, F16 w) {
   return (F16)(a > b ? a : b);
 }
 LLMOS_INLINE float LargestMagnitude(F16 v) {
-  uint32_t a[kLanes];
-  memcpy(a, &v, sizeof a);
-  for (int step = 8; step > 0; step /= 2)
-    for (int i = 0; i < step; ++i) a[i] = a[i] > a[i + step] ? a[i] : a[i + step];
+  const uint32_t largest = MaxLane((U16)v);
   float x;
-  memcpy(&x, a, sizeof x);
+  memcpy(&x, &largest, sizeof x);
   return x;
 }
 
@@ -152,6 +171,11 @@ LLMOS_INLINE uint16_t ToBf16(float x) {
   memcpy(&u, &x, 4);
   if (x != x) return (uint16_t)(u >> 16 | 0x40);
   return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+LLMOS_INLINE void StoreBf16(uint16_t* p, F16 v) {
+  const U16 u = (U16)v, rounded = (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
+  const H16 h = __builtin_convertvector(v != v ? (u >> 16 | 0x40u) : rounded, H16);
+  memcpy(p, &h, sizeof h);
 }
 LLMOS_INLINE float FromBf16(uint16_t h) {
   const uint32_t u = (uint32_t)h << 16;
