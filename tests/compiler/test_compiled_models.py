@@ -1,6 +1,8 @@
 """Compiled code against transformers and against recorded tokens, for every target that this machine runs."""
 
+import itertools
 import json
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -96,6 +98,24 @@ def spec_of(folder):
     return spec_from_config(json.loads((folder / "config.json").read_text()))
 
 
+KV = ("float32", "float16", "bf16", "int8")
+
+
+def every_pair_of_formats() -> Iterator[tuple[str, str, str, str]]:
+    """One model with all of weights, keys and values and targets; the others with each two of them, the third in turn."""
+    for i, case in enumerate(("llama", "llama, tied", "llama, linear rope", "llama, as many kv heads", "gpt2")):
+        for (j, weights), (k, target) in itertools.product(enumerate(FORMATS), enumerate(targets())):
+            for kv in KV if case == "llama" else (KV[(i + j + k) % len(KV)],):
+                yield case, weights, kv, target
+
+
+def every_case() -> Iterator[tuple[str, str, str]]:
+    """Each case on each target in float32, and in bf16 and int8 by turns."""
+    for (i, case), (k, target) in itertools.product(enumerate(CASES), enumerate(targets())):
+        yield case, "float32", target
+        yield case, ("bf16", "int8")[(i + k) % 2], target
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize(("case", "weights"), FAST)
 def test_logits_are_those_of_transformers(case, weights, tmp_path):
@@ -104,19 +124,14 @@ def test_logits_are_those_of_transformers(case, weights, tmp_path):
 
 @pytest.mark.torch
 @pytest.mark.slow
-@pytest.mark.parametrize("target", targets())
-@pytest.mark.parametrize("kv", ["float32", "float16", "bf16", "int8"])
-@pytest.mark.parametrize("weights", FORMATS)
-@pytest.mark.parametrize("case", ["llama", "llama, tied", "llama, linear rope", "llama, as many kv heads", "gpt2"])
+@pytest.mark.parametrize(("case", "weights", "kv", "target"), [*every_pair_of_formats()])
 def test_every_format_on_every_target(case, weights, kv, target, tmp_path):
     compare(case, weights, kv, target, 37, tmp_path)
 
 
 @pytest.mark.torch
 @pytest.mark.slow
-@pytest.mark.parametrize("target", targets())
-@pytest.mark.parametrize("weights", ["float32", "bf16", "int8"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("case", "weights", "target"), [*every_case()])
 def test_every_case_of_every_family_on_every_target(case, weights, target, tmp_path):
     slack = 2 if weights == "int8" else 1  # of widths below 100 with large random values; models do better
     compare(case, weights, weights, target, 50, tmp_path, slack)
