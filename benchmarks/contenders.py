@@ -59,6 +59,27 @@ PEERS = {
             install=_NATIVE,
             settings="no memory map, so that its weights get huge pages",
         ),
+        Contender(
+            name="OpenVINO",
+            script="speed_openvino.py",
+            formats={"int4": ("int4",), "int8": ("int8",), "bf16": ("bf16",)},
+            install='pip install openvino-genai openvino-tokenizers nncf "optimum~=2.3.0" "transformers<5.6" torch'
+            " && pip install --no-deps optimum-intel",
+            settings="continuous batching, latency hint; int4 in groups of 128",
+        ),
+        Contender(
+            name="onnxruntime-genai",
+            script="speed_onnxruntime.py",
+            formats={"int4": ("int4",)},
+            install="pip install onnxruntime-genai onnx onnx_ir transformers torch",
+            settings="int4 in blocks of 32, accuracy level 4",
+        ),
+        Contender(
+            name="CTranslate2",
+            script="speed_ctranslate2.py",
+            formats={"int8": ("int8",), "bf16": ("bf16",)},
+            install="pip install ctranslate2 transformers torch",
+        ),
     )
 }
 
@@ -80,11 +101,11 @@ class Runner:
         return {"missing": last, "install": contender.install}
 
     def convert(self, contender: Contender, shape: str, format: str, folder: Path, out: Path) -> Path:
-        """The file (or folder) of a shape in a format, made where it is not there yet."""
+        """The file (or folder) of a shape in a format, made from its checkpoint in `folder` where it is not there yet."""
         if not out.exists():
             print(f"making {out.name}", file=sys.stderr, flush=True)
             part = out.with_name(out.name + ".part")
-            where = ["--shape", shape, "--folder", str(folder / shape), "--format", format]
+            where = ["--shape", shape, "--folder", str(folder), "--format", format]
             done = self._run(contender, ["convert", str(part), *where], [])
             if done.returncode != 0:
                 sys.exit(f"{contender.name} cannot make {out.name}:\n{done.stderr[-2000:]}")

@@ -8,7 +8,7 @@ own; `--prefix` names a command to start each under, where a machine is shared. 
 Peers live in interpreters of their own: `--peer NAME=PYTHON`, or LLMOS_BENCH_PEERS with commas between several; without, the
 interpreter of this run is asked. One that is missing is named, with how to install it. A row is void where the ratios of its
 turns spread by more than 15 % (distance of the quartiles over the median). JSON goes
-to stdout.
+to stdout; `--page` writes docs/benchmarks.md.
 """
 
 import argparse
@@ -23,12 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from contenders import PEERS, WEIGHTS, Runner, ours, pythons_from, words
+from page import DOCS, merged, write_page
+from same_bits import same_bits
 from shapes import SHAPES, write_folder
 from speed import ROWS, Comparison, rows_named
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-PARTS = ("machine", "startup", "compile", "speed")
+PARTS = ("machine", "startup", "compile", "speed", "same-bits")
 
 
 def main() -> None:
@@ -39,6 +41,10 @@ def main() -> None:
         print(f"measuring {part}", file=sys.stderr, flush=True)
         report[part] = measure(part, options)
     print(json.dumps(report, indent=2))
+    if options.page:
+        known = DOCS / "benchmarks.json"
+        old = json.loads(known.read_text(encoding="utf-8")) if options.add and known.exists() else {}
+        write_page(merged(old, report))
 
 
 def arguments() -> argparse.Namespace:
@@ -59,6 +65,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--folder", type=Path, default=ROOT / ".work" / "bench", help="keep models and conversions here"
     )
+    parser.add_argument("--page", action="store_true", help="write docs/benchmarks.md, its charts and its JSON")
+    parser.add_argument(
+        "--add", action="store_true", help="keep what docs/benchmarks.json has and this run does not measure"
+    )
     return parser.parse_args()
 
 
@@ -71,6 +81,10 @@ def measure(part: str, options: argparse.Namespace) -> Any:
         return machine(options)
     if part == "speed":
         return speed(options)
+    if part == "same-bits":
+        from llmos.core.env import environment
+
+        return same_bits(runner_of(options), environment().test_data)
     from startup import compile_times, first_token_times
 
     return first_token_times() if part == "startup" else compile_times()
@@ -94,10 +108,8 @@ def limits(options: argparse.Namespace) -> dict[str, Any]:
 def speed(options: argparse.Namespace) -> dict[str, Any]:
     from llmos.api.roofs import build_probe
     from llmos.compiler import chosen_target
-    from llmos.core.env import environment
 
-    pythons = pythons_from([*filter(None, [environment().bench_peers]), *options.peer])
-    runner = Runner(pythons=pythons, prefix=options.prefix, threads=options.threads)
+    runner = runner_of(options)
     contenders = [ours(ROOT), *([ours(options.before, "before")] if options.before else [])]
     contenders += [peer for name, peer in PEERS.items() if name in options.peers]
     versions = {contender.name: runner.version(contender) for contender in contenders}
@@ -117,6 +129,13 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
             retries=options.retries,
         )
         return {"versions": versions, "rows": list(rows(comparison, options))}
+
+
+def runner_of(options: argparse.Namespace) -> Runner:
+    from llmos.core.env import environment
+
+    pythons = pythons_from([*filter(None, [environment().bench_peers]), *options.peer])
+    return Runner(pythons=pythons, prefix=options.prefix, threads=options.threads)
 
 
 def rows(comparison: Comparison, options: argparse.Namespace) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["SHAPES", "A", "B", "tensors", "write_folder", "write_gguf"]
+__all__ = ["SHAPES", "A", "B", "read_folder", "tensors", "write_folder", "write_gguf"]
 
 A = {
     "model_type": "llama",
@@ -109,7 +109,8 @@ def _write_tokenizer(folder: Path, vocab: int) -> None:
     tokenizer = Tokenizer(models.BPE({word: i for i, word in enumerate(words)}, []))
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
+    special = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}  # OpenVINO's converter wants some
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"} | special))
 
 
 _GGUF = {
@@ -130,10 +131,11 @@ _TOP = {
 }
 
 
-def write_gguf(path: Path, config: dict[str, Any] = A) -> Path:
-    """A GGUF file of bf16 matrices without vocabulary, as llama.cpp's quantiser takes it. Needs the package gguf."""
+def write_gguf(path: Path, folder: Path) -> Path:
+    """A folder with bf16 weights as a GGUF file without vocabulary, for llama.cpp's quantiser. Needs the package gguf."""
     import gguf
 
+    config = json.loads((folder / "config.json").read_text())
     writer = gguf.GGUFWriter(str(path), "llama")
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_context_length(config["max_position_embeddings"])
@@ -147,16 +149,39 @@ def write_gguf(path: Path, config: dict[str, Any] = A) -> Path:
     writer.add_vocab_size(config["vocab_size"])
     writer.add_tokenizer_model("no_vocab")
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_BF16)
-    for name, bits in values(config):
+    for name, bits in read_folder(folder):
         if bits.ndim == 1:
             writer.add_tensor(_gguf_name(name), (bits.astype(np.uint32) << 16).view(np.float32))
         else:
-            writer.add_tensor(_gguf_name(name), bits.view(np.uint8), raw_dtype=gguf.GGMLQuantizationType.BF16)
+            stored = _turned(name, bits, config["head_dim"]).view(np.uint8)
+            writer.add_tensor(_gguf_name(name), stored, raw_dtype=gguf.GGMLQuantizationType.BF16)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def read_folder(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """(name, bfloat16 bits) of every tensor of a folder with one file of them."""
+    path = folder / "model.safetensors"
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    data = np.memmap(path, np.uint16, "r", offset=8 + length)
+    for name, entry in header.items():
+        if name != "__metadata__":
+            assert entry["dtype"] == "BF16", f"{name} is {entry['dtype']}"
+            begin, end = (at // 2 for at in entry["data_offsets"])
+            yield name, data[begin:end].reshape(entry["shape"])
+
+
+def _turned(name: str, bits: np.ndarray, head_dim: int) -> np.ndarray:
+    """Rows of queries and keys with the two that rope turns together as neighbours, as llama.cpp's converter stores them."""
+    if not name.endswith(("q_proj.weight", "k_proj.weight")):
+        return bits
+    of_heads = bits.reshape(-1, 2, head_dim // 2, bits.shape[1])
+    return np.ascontiguousarray(of_heads.swapaxes(1, 2)).reshape(bits.shape)
 
 
 def _gguf_name(name: str) -> str:

@@ -80,7 +80,7 @@ class Comparison:
                 own = contender.script == self.contenders[0].script
                 label = contender.name if own else f"{contender.name} {format}"
                 path = (self.fresh if own else self.folder) / f"{shape}.{contender.name}.{format}{contender.ending}"
-                out[label] = contender, format, self.runner.convert(contender, shape, format, self.folder, path)
+                out[label] = contender, format, self.runner.convert(contender, shape, format, self.folder / shape, path)
                 self.sizes[str(path)] = _bytes_of(path)
         return out
 

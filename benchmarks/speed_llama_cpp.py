@@ -10,7 +10,7 @@ from pathlib import Path
 import llama_cpp as api
 import numpy as np
 from protocol import Room, main
-from shapes import SHAPES, write_gguf
+from shapes import write_gguf
 
 _MICRO_BATCH = 512
 
@@ -28,7 +28,7 @@ class Peer:
     def convert(self, shape: str, folder: Path, out: Path, format: str) -> None:
         plain = out.with_name(f"{shape}.bf16.gguf")
         if not plain.exists():
-            write_gguf(plain, SHAPES[shape])
+            write_gguf(plain, folder)
         settings = api.llama_model_quantize_default_params()
         settings.nthread = 2
         settings.pure = format.endswith(" pure")
