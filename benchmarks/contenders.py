@@ -70,9 +70,9 @@ PEERS = {
         Contender(
             name="onnxruntime-genai",
             script="speed_onnxruntime.py",
-            formats={"int4": ("int4",)},
+            formats={"int4": ("int4",), "int8": ("int8",)},
             install="pip install onnxruntime-genai onnx onnx_ir transformers torch",
-            settings="int4 in blocks of 32, accuracy level 4",
+            settings="blocks of 32, accuracy level 4",
         ),
         Contender(
             name="CTranslate2",
@@ -94,7 +94,10 @@ class Runner:
 
     def version(self, contender: Contender) -> dict[str, str]:
         """What it says of itself; {"missing": why} where it cannot run."""
-        done = self._run(contender, ["version"], [])
+        try:
+            done = self._run(contender, ["version"], [])
+        except OSError as error:
+            return {"missing": str(error), "install": contender.install}
         if done.returncode == 0:
             return json.loads(done.stdout.splitlines()[-1])
         last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]

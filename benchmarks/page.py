@@ -145,9 +145,9 @@ def _tables(report: dict[str, Any], shape: str) -> list[str]:
         rows = [r for r in report.get("speed", {}).get("rows", []) if (r["shape"], r["weights"]) == (shape, weights)]
         if not rows:
             continue
-        labels = list(dict.fromkeys(label for row in rows for label in row["sides"]))
-        sizes = {label: row["sides"][label]["file_bytes"] for row in rows for label in row["sides"]}
-        lines = [["file, MB", *(f"{sizes[label] / 1e6:.0f}" for label in labels), ""]]
+        labels = list(dict.fromkeys([*(label for row in rows for label in row["sides"]), *_labels(weights)]))
+        sizes = {label: f"{side['file_bytes'] / 1e6:.0f}" for row in rows for label, side in row["sides"].items()}
+        lines = [["file, MB", *(sizes.get(label, "") for label in labels), ""]]
         order = list(_WHAT)
         for row in sorted(rows, key=lambda row: order.index(row["what"])):
             turns = max(side.get("turns", 0) for side in row["sides"].values())
@@ -157,10 +157,14 @@ def _tables(report: dict[str, Any], shape: str) -> list[str]:
     return [f"## {shape}: {_SHAPES[shape]}\n", *out] if out else []
 
 
+def _labels(weights: str) -> list[str]:
+    return [f"{peer.name} {format}" for peer in PEERS.values() for format in peer.formats.get(weights, ())]
+
+
 def _cell(row: dict[str, Any], label: str) -> str:
     side = row["sides"].get(label)
     if side is None:
-        return ""
+        return "not measured"
     if "failed" in side:
         return "failed"
     factor, _ = _UNITS.get(row["what"], (1, ""))

@@ -1,4 +1,4 @@
-"""onnxruntime-genai on the processor, as `protocol` asks. Its int4 is in blocks of 32, with activations in int8 (level 4)."""
+"""onnxruntime-genai on the processor, as `protocol` asks. Weights are in blocks of 32, activations int8 (level 4)."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ class Peer:
     def convert(self, shape: str, folder: Path, out: Path, format: str) -> None:
         with tempfile.TemporaryDirectory() as cache:
             builder = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-m", str(folder), "-o", str(out)]
-            options = [f"{format}_accuracy_level=4", f"{format}_block_size=32"]
+            options = ["accuracy_level=4", "block_size=32"]
             subprocess.run([*builder, "-p", format, "-e", "cpu", "-c", cache, "--extra_options", *options], check=True)
 
     def load(self, path: str, format: str, threads: int, room: Room) -> None:
