@@ -151,7 +151,7 @@ def _tables(report: dict[str, Any], shape: str) -> list[str]:
         order = list(_WHAT)
         for row in sorted(rows, key=lambda row: order.index(row["what"])):
             turns = max(side.get("turns", 0) for side in row["sides"].values())
-            about = f"{turns} turns, {row['when'][:10]}, {row['commit']}"
+            about = f"{turns} turns, {row['when'][:10]}"
             lines.append([_WHAT[row["what"]], *(_cell(row, label) for label in labels), about])
         out.append(table([weights, *labels, "measured"], lines))
     return [f"## {shape}: {_SHAPES[shape]}\n", *out] if out else []
