@@ -52,6 +52,10 @@ LLMOS beside its peers on one machine, measured by `make bench BENCH_ARGS=--page
   that the layers need at the int8 peak (bf16: at its own) and attention at the bf16 peak, over the time that was taken.
 * A ratio is bold where it reaches what is aimed at: decoding 2.0 times llama.cpp and 1.8 times the others (after 2048 tokens 2.0
   times everybody), prefill and several sequences 3.0 times llama.cpp and 1.4 times OpenVINO (prefill in bf16 1.15 times).
+
+One question takes a minute: `make bench BENCH_ARGS="--parts speed --rows decode32 --models A --formats int4 --turns 3"`, and
+`--before CHECKOUT` lets another checkout of LLMOS take its turns as a peer. The steps that led here, and what did not help, are in the
+[log](log.md).
 """
 
 
