@@ -130,7 +130,7 @@ def test_a_comparison_with_itself_runs_from_the_command_line(tmp_path: Path):
     ]
     flags += ["--peer", f"CTranslate2={tmp_path / 'none'}", "--before", str(ROOT), "--turns", "2", "--retries", "0"]
     command = [sys.executable, str(ROOT / "benchmarks" / "run.py"), *flags, "--folder", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)["speed"]
     assert [r["what"] for r in report["rows"]] == ["decode32", "load"]
