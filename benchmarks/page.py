@@ -216,6 +216,8 @@ def _same_bits(report: dict[str, Any]) -> list[str]:
         ]
         for row in sorted(found["rows"], key=lambda row: -row["bits"])
     ]
+    if not any(row["side"] != "LLMOS" for row in found["rows"]):
+        about += "\nllama.cpp was **missing** and is not in the table.\n"
     return [head, about, table(["format", "bits", "mean KL", "same first choice", "perplexity"], lines)]
 
 

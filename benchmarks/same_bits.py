@@ -48,7 +48,9 @@ def _rows(runner: Runner, folder: Path, ids: np.ndarray, n_weights: int) -> Iter
         got, n_bytes = logits(format, ids)
         yield {"side": "LLMOS", "format": format, "bits": 8 * n_bytes / n_weights} | divergence(got, reference, ids)
     peer = PEERS["llama.cpp"]
-    if "missing" in runner.version(peer):
+    told = runner.version(peer)
+    if "missing" in told:
+        print(f"{peer.name} is not compared: {told['missing']}; {told['install']}", file=sys.stderr, flush=True)
         return
     with tempfile.TemporaryDirectory() as name:
         for format in THEIRS:
