@@ -45,7 +45,8 @@ LLMOS beside its peers on one machine, measured by `make bench BENCH_ARGS=--page
 
 * Everybody gets two threads, huge pages (`GLIBC_TUNABLES=glibc.malloc.hugetlb=1`) and the own fastest format at about the same bits.
 * Every measurement is a process of its own; sides take turns, and each turn begins with another side. A figure is the median of the
-  turns (smallest to largest), a ratio the median of the ratios turn by turn.
+  turns (smallest to largest), a ratio the median of the ratios turn by turn. A full run has nine turns; rows with fewer are
+  provisional.
 * A row is void, and measured again, where its ratios spread by more than 15 %: the distance of the quartiles over the median.
 * *Share*, in per cent: of decoding, the bytes of weights and context that a token needs, over what two threads read from memory just
   before and after, LLMOS from the very arena that holds its weights, peers from huge pages beside theirs. Of prefill, the time
@@ -145,9 +146,12 @@ def _charts(report: dict[str, Any], docs: Path, name: str, title: str, whats: Se
 
 
 def _tables(report: dict[str, Any], shape: str) -> list[str]:
-    out = []
+    out, absent = [], []
     for weights in ("int4", "int8", "bf16"):
         rows = [r for r in report.get("speed", {}).get("rows", []) if (r["shape"], r["weights"]) == (shape, weights)]
+        missing = [what for what in _WHAT if what not in {row["what"] for row in rows}]
+        if missing:
+            absent.append(f"{weights} {'all' if not rows else ', '.join(missing)}")
         if not rows:
             continue
         labels = list(dict.fromkeys([*(label for row in rows for label in row["sides"]), *_labels(weights)]))
@@ -159,7 +163,8 @@ def _tables(report: dict[str, Any], shape: str) -> list[str]:
             about = f"{turns} turns, {row['when'][:10]}"
             lines.append([_WHAT[row["what"]], *(_cell(row, label) for label in labels), about])
         out.append(table([weights, *labels, "measured"], lines))
-    return [f"## {shape}: {_SHAPES[shape]}\n", *out] if out else []
+    told = [f"Not measured yet: {'; '.join(absent)}.\n"] if absent else []
+    return [f"## {shape}: {_SHAPES[shape]}\n", *out, *told]
 
 
 def _labels(weights: str) -> list[str]:
