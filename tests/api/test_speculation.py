@@ -51,8 +51,8 @@ class Knowing(Drafter):
         super().__init__(15, measured=False)
         self.ids = ids
 
-    def guess(self, sequence, most):
-        return self.ids[len(sequence.ids) :][: max(0, most)]
+    def guess(self, sequence):
+        return self.ids[len(sequence.ids) :][: self.most]
 
 
 @pytest.mark.parametrize("n", range(3, 40, 9))

@@ -32,8 +32,8 @@ class Teller(Drafter):
         super().__init__(most, measured=False)
         self.truths, self.lies, self.random = truths, lies, random.Random(seed)
 
-    def guess(self, sequence, most):
-        truth = [*self.truths[sequence.request], *IDS][len(sequence.ids) :][: self.random.randint(0, max(0, most))]
+    def guess(self, sequence):
+        truth = [*self.truths[sequence.request], *IDS][len(sequence.ids) :][: self.random.randint(0, self.most)]
         return [self.random.randrange(120) if self.random.random() < self.lies else id for id in truth]
 
 

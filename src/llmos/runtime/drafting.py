@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from llmos.core.errors import UserError
 from llmos.runtime.abi import PAGE_TOKENS
-from llmos.runtime.executor import Executor
+from llmos.runtime.executor import Batch, Executor
 from llmos.runtime.pages import PagePool
 from llmos.runtime.scheduler import Share
 from llmos.runtime.sequence import Sequence
@@ -52,34 +52,26 @@ class Drafter:
 
     def extend(self, shares: list[Share], executor: Executor, pool: PagePool) -> list[Share]:
         """The shares with drafts. Takes pages for them that nobody holds."""
-        talking = [i for i, share in enumerate(shares) if share.sequence.decodes and share.sequence.request.generates]
-        rows = sum(share.n for share in shares)
-        room = min(executor.max_tokens - rows, executor.max_outputs - sum(share.n_outputs for share in shares))
-        if not talking or rows >= _MOST_ROWS:
+        rows, guesses = 0, {}
+        for i, (sequence, n, _) in enumerate(shares):
+            rows += n
+            if n == 1 and sequence.decodes and sequence.request.generates:
+                guess = self.guess(sequence)
+                if guess:
+                    guesses[i] = guess
+        if not guesses or rows >= _MOST_ROWS:
             return shares
-        guesses = {}
-        for i in talking:
-            sequence = shares[i].sequence
-            guess = self.guess(sequence, min(self.most, room, _left(sequence, executor.context)))
-            if guess:
-                guesses[i] = guess
-        if not guesses:
-            return shares
-        out = list(shares)
-        for i, n in self._counts({i: (shares[i].sequence, len(ids)) for i, ids in guesses.items()}, rows, room).items():
-            sequence = out[i].sequence
-            out[i] = out[i]._replace(drafts=tuple(guesses[i][: _with_pages(sequence, n, pool)]))
-        return out
+        return self._with_drafts(shares, guesses, rows, executor, pool)
 
-    def guess(self, sequence: Sequence, most: int) -> list[int]:
-        """At most so many ids that should follow."""
+    def guess(self, sequence: Sequence) -> list[int]:
+        """Ids that should follow, at most as many as are drafted for one sequence."""
         sequence.lookup.follow()
-        return sequence.lookup.guess(most)
+        return sequence.lookup.guess(self.most)
 
-    def note(self, shares: list[Share], seconds: float) -> None:
-        """Take in how long a step took."""
-        if self._times is not None and all(s.sequence.decodes and s.sequence.request.generates for s in shares):
-            self._times.note(sum(1 + len(share.drafts) for share in shares), seconds)
+    def note(self, batch: Batch, seconds: float) -> None:
+        """Take in how long a step took, from its plan on. One that reads a prompt says nothing of those that only speak."""
+        if self._times is not None and len(batch.outputs) == len(batch.token_ids) <= _MOST_ROWS:
+            self._times.note(len(batch.token_ids), seconds)
 
     def count(self, sequence: Sequence, drafted: int, accepted: int) -> None:
         """Take in what became of the drafts of a sequence."""
@@ -90,6 +82,20 @@ class Drafter:
         """The setting, and what came of it so far."""
         setting = self.most if self._times is None else "auto"
         return {"setting": setting, "drafted": self.drafted, "accepted": self.accepted}
+
+    def _with_drafts(
+        self, shares: list[Share], guesses: dict[int, list[int]], rows: int, executor: Executor, pool: PagePool
+    ) -> list[Share]:
+        room = min(executor.max_tokens - rows, executor.max_outputs - sum(share.n_outputs for share in shares))
+        guessed = {
+            i: (shares[i].sequence, min(len(ids), _left(shares[i].sequence, executor.context)))
+            for i, ids in guesses.items()
+        }
+        out = list(shares)
+        for i, n in self._counts(guessed, rows, max(0, room)).items():
+            drafts = guesses[i][: _with_pages(out[i].sequence, n, pool)]
+            out[i] = out[i]._replace(drafts=tuple(drafts))
+        return out
 
     def _counts(self, guessed: dict[int, tuple[Sequence, int]], rows: int, room: int) -> dict[int, int]:
         """How many of the guessed ids of each sequence become drafts: those likeliest to be right, as many as pay."""

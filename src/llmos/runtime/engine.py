@@ -202,7 +202,7 @@ class Engine:
 
     def _step(self) -> bool:
         self._begin()
-        before = len(self._active)
+        before, began = len(self._active), time.perf_counter()
         shares = self._scheduler.plan([s for s in self._active if s.state != "finished"])
         for sequence in self._active:
             if sequence.error is not None:
@@ -212,17 +212,15 @@ class Engine:
         self._end()
         assert shares or not before or len(self._active) < before, f"none of {before} sequences can be computed"
         if shares:
-            self._compute(shares)
+            self._compute(shares, began)
         return before > 0
 
-    def _compute(self, shares: list[Share]) -> None:
-        """Run the shares and apply the results. An interrupt before those arrive has changed nothing."""
+    def _compute(self, shares: list[Share], began: float) -> None:
+        """Run the shares of a step and apply the results. began: on the clock of `perf_counter`. An interrupt before those arrive has changed nothing."""
         try:
             self._encode([s.sequence for s in shares if s.sequence.request.source and not s.sequence.encoded])
             batch = batch_of(shares, self.executor.vocab)
-            began = time.perf_counter()
             result = self.executor.step(batch)
-            seconds = time.perf_counter() - began
         except Exception as error:  # the outer loop of requests: the error belongs to those that were computed
             get_logger("runtime").debug("a step failed", exc_info=True)
             self._begin()
@@ -231,14 +229,14 @@ class Engine:
             self._end()
             return
         self._begin()
-        if self.drafter is not None:
-            self.drafter.note(shares, seconds)
         at = 0
         for share in shares:
             n_outputs = share.n_outputs
             if share.sequence.state != "finished":  # abandoned meanwhile
                 self._advance(share, result, range(at, at + n_outputs))
             at += n_outputs
+        if self.drafter is not None:
+            self.drafter.note(batch, time.perf_counter() - began)
         self._end()
 
     def _encode(self, sequences: list[Sequence]) -> None:

@@ -38,12 +38,20 @@ class Lookup:
 
     def follow(self) -> None:
         """Take in the ids that were appended. What was there at first is not counted as foretold or not."""
-        if self._n == 0 and self._ids:
-            self._take_in_all(len(self._ids) - 1)
-        while self._n < len(self._ids):
-            self._compare(self._ids[self._n])
-            self._n += 1
-            self._find()
+        ids, behind = self._ids, self._behind
+        if self._n == 0 and ids:
+            self._take_in_all(len(ids) - 1)
+        for at in range(self._n, len(ids)):
+            if self.place is not None:
+                self._compare(ids[at])
+            for size in _SIZES:
+                if at + 1 < size:
+                    continue
+                gram = tuple(ids[at + 1 - size : at + 1])
+                if self.place is None and gram in behind:
+                    self.place, self.agreeing = behind[gram], size
+                behind[gram] = at + 1
+        self._n = len(ids)
 
     def guess(self, most: int) -> list[int]:
         """At most so many ids that should come next. Where the place is less far from the end, what lies between is repeated."""
@@ -70,20 +78,10 @@ class Lookup:
 
     def _compare(self, id: int) -> None:
         """Go on behind the place where it foretold the id, give it up where it did not."""
-        if self.place is None:
-            return
+        assert self.place is not None
         right, kind = self._ids[self.place] == id, _kind(self.agreeing)
         self._chances[kind] += (right - self._chances[kind]) * _RATE
         self.place, self.agreeing = (self.place + 1, self.agreeing + 1) if right else (None, 0)
-
-    def _find(self) -> None:
-        """Put the last n-grams into the index, and look for a place where there is none."""
-        for size in _SIZES:
-            if self._n >= size:
-                gram = tuple(self._ids[self._n - size : self._n])
-                if self.place is None and gram in self._behind:
-                    self.place, self.agreeing = self._behind[gram], size
-                self._behind[gram] = self._n
 
 
 def _kind(agreeing: int) -> int:

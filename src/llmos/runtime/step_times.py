@@ -21,18 +21,19 @@ class StepTimes:
     def __init__(self) -> None:
         self._seconds: dict[int, float] = {}
         self._seen: dict[int, int] = {}
-        self._n = 0
+        self._left = _DOUBTED  # steps until the next doubt
 
     def note(self, rows: int, seconds: float) -> None:
         """Take in a step that was measured."""
-        seen, estimate = self._seen.get(rows, 0), self._seconds.get(rows, seconds)
-        if seen < _TRUSTED:
-            self._seconds[rows] = min(estimate, seconds)
+        seen = self._seen.get(rows, 0)
+        if seen >= _TRUSTED:
+            self._seconds[rows] *= _FOLLOW if seconds > self._seconds[rows] else 1 / _FOLLOW
         else:
-            self._seconds[rows] = estimate * (_FOLLOW if seconds > estimate else 1 / _FOLLOW)
-        self._seen[rows] = seen + 1
-        self._n += 1
-        if self._n % _DOUBTED == 0:
+            self._seconds[rows] = min(self._seconds.get(rows, seconds), seconds)
+            self._seen[rows] = seen + 1
+        self._left -= 1
+        if self._left == 0:
+            self._left = _DOUBTED
             self._seen = {rows: min(seen, _TRUSTED - 1) for rows, seen in self._seen.items()}
 
     def known(self, rows: int) -> bool:
