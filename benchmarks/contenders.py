@@ -107,7 +107,7 @@ class Runner:
         """The file (or folder) of a shape in a format, made from its checkpoint in `folder` where it is not there yet."""
         if not out.exists():
             print(f"making {out.name}", file=sys.stderr, flush=True)
-            part = out.with_name(out.name + ".part")
+            part = out.with_name("part." + out.name)
             where = ["--shape", shape, "--folder", str(folder), "--format", format]
             done = self._run(contender, ["convert", str(part), *where], [])
             if done.returncode != 0:
