@@ -90,6 +90,7 @@ static void CheckSizes() {
   Problem<kFormat, 33, 17, false, false>().Check();
   Problem<kFormat, 172, 64, false, true>().Check();
   Problem<kFormat, 130, 333, true, true>().Check();
+  Problem<kFormat, 600, 40, false, true>().Check();  // so many row blocks that a thread claims several at once
 }
 
 TEST(float32) { CheckSizes<Format::kF32>(); }
