@@ -174,14 +174,17 @@ struct NibbleWeights {
   LLMOS_INLINE void Dot(const uint8_t* w, const uint8_t* x, size_t x_row, const Ahead<R>& ahead, F16 (&acc)[M][R]) {
     for (int g = 0; g < kGroups; ++g, w += kGroupBytes, x += sizeof(I8Group)) {
       for (int r = 0; r < R && Fetches(M, kBlockBytes); ++r) Fetch<kGroupBytes>(w + r * kBlockBytes + ahead.bytes[r]);
+      constexpr int kOffset = kMinimum ? 0 : 8;
       NibbleSums sums[M][R] = {};
+      for (int m = 0; m < M && kOffset != 0; ++m)
+        for (int r = 0; r < R; ++r) sums[m][r].Start(-kOffset * ((const I8Group*)(x + m * x_row))->sum);
       Sums<M, R>(w, x, x_row, sums);
       for (int r = 0; r < R; ++r) {
         const uint16_t* halves = (const uint16_t*)(w + r * kBlockBytes + kCodes);
         const F16 scale = LoadHalf(halves), minimum = kMinimum ? LoadHalf(halves + kLanes) : Set(0);
         for (int m = 0; m < M; ++m) {
           const I8Group& group = *(const I8Group*)(x + m * x_row);
-          const I16 total = sums[m][r].Total() - (kMinimum ? 0 : 8 * group.sum);
+          const I16 total = sums[m][r].Total() - (NibbleSums::kSixteenfold ? 0 : kOffset * group.sum);
           acc[m][r] = Fma(ToFloat(total), scale * Set(group.scale), acc[m][r]);
           if (kMinimum) acc[m][r] = Fma(minimum, Set(group.scale * (float)group.sum), acc[m][r]);
         }

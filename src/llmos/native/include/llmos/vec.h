@@ -322,16 +322,18 @@ LLMOS_INLINE I16 Dot4(I16 acc, const uint8_t* w, int32_t x) {
 
 // Exact sums of 16 rows over a group: four unsigned codes of at most 15 (codes[4r..4r+3]) times four signed bytes at most 127
 // in magnitude, added at most eight times. Without VNNI, pairs of columns are summed in 16 bits: 8 * 2 * 15 * 127 < 2^15.
-// kSixteenfold: there is room for codes times 16 as well, which Take adds a sixteenth of.
+// kSixteenfold: there is room for codes times 16 as well, which Take adds a sixteenth of, and for a first summand, Start.
 struct NibbleSums {
 #if defined(__AVX512VNNI__)
   static constexpr bool kSixteenfold = true;
   __m512i sums = _mm512_setzero_si512();
+  LLMOS_MEMBER void Start(int32_t first) { sums = _mm512_set1_epi32(first); }
   LLMOS_MEMBER void Add(B64 codes, int32_t x) { sums = _mm512_dpbusd_epi32(sums, (__m512i)codes, _mm512_set1_epi32(x)); }
   LLMOS_MEMBER I16 Total() const { return (I16)sums; }
   LLMOS_MEMBER void Take(const NibbleSums& sixteenfold) { sums = _mm512_add_epi32(sums, _mm512_srai_epi32(sixteenfold.sums, 4)); }
 #else
   static constexpr bool kSixteenfold = false;
+  LLMOS_MEMBER void Start(int32_t) {}
   LLMOS_MEMBER void Take(const NibbleSums&) {}
 #if defined(__AVX512BW__)
   __m512i pairs = _mm512_setzero_si512();
