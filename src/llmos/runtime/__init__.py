@@ -2,7 +2,7 @@
 
 from llmos.runtime.engine import Engine
 from llmos.runtime.executor import Batch, Executor, NativeExecutor, Output, Program, Result, SamplingParameters
-from llmos.runtime.packing import native_packer
+from llmos.runtime.packing import native_checksum, native_packer
 from llmos.runtime.pages import PagePool
 from llmos.runtime.sequence import Process, Request, Sequence
 
@@ -19,5 +19,6 @@ __all__ = [
     "Result",
     "SamplingParameters",
     "Sequence",
+    "native_checksum",
     "native_packer",
 ]

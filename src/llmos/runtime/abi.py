@@ -150,6 +150,8 @@ def load_library(path: str) -> ctypes.CDLL:
     library.llmos_pack.argtypes = [c_int32, c_int32, c_int64, c_int64, c_void_p, c_void_p]
     library.llmos_pack_groups.restype = c_int32
     library.llmos_pack_groups.argtypes = [c_int32, c_int64, c_int64, c_void_p, c_void_p, c_void_p, c_void_p]
+    library.llmos_checksum.restype = c_uint64
+    library.llmos_checksum.argtypes = [c_void_p, c_int64]
     return library
 
 

@@ -1,6 +1,7 @@
-"""Weights packed by the compiled code that will read them: the bytes of `weights.pack`, several times as fast."""
+"""Weights packed and checked by the compiled code that will read them: the bytes of `weights.pack`, several times as fast."""
 
 import ctypes
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from llmos.core.errors import LlmosError
 from llmos.runtime import abi
 from llmos.weights import Groups, PackRows
 
-__all__ = ["native_packer"]
+__all__ = ["native_checksum", "native_packer"]
 
 
 _STORED = {np.dtype(np.float32): "float32", np.dtype(np.float16): "float16", np.dtype(np.uint16): "bf16"}
@@ -34,6 +35,17 @@ def native_packer(library: Path) -> PackRows:
         return status == 0
 
     return pack
+
+
+def native_checksum(library: Path) -> Callable[[memoryview], int]:
+    """The checksum of native/include/llmos/checksum.h, by a compiled model's library; the interpreter lock is released."""
+    loaded = abi.load_library(str(library))
+
+    def checksum(data: memoryview) -> int:
+        array = np.frombuffer(data, np.uint8)
+        return loaded.llmos_checksum(array.ctypes.data, array.nbytes)
+
+    return checksum
 
 
 def _pack_values(loaded: ctypes.CDLL, rows: np.ndarray, out: np.ndarray, format: str) -> int:

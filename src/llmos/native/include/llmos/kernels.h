@@ -2,6 +2,7 @@
 #pragma once
 #include "llmos/attention.h"
 #include "llmos/check.h"
+#include "llmos/checksum.h"
 #include "llmos/cross.h"
 #include "llmos/experts.h"
 #include "llmos/linear.h"

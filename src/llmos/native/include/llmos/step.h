@@ -140,6 +140,9 @@ LLMOS_API int32_t llmos_pack(int32_t format, int32_t stored, int64_t rows, int64
 LLMOS_API int32_t llmos_pack_groups(int32_t format, int64_t rows, int64_t columns, const void* codes, const void* scales, const void* minimums,
                                     void* out);
 
+// A checksum of bytes, for files of packed weights: checksum.h.
+LLMOS_API uint64_t llmos_checksum(const void* data, int64_t n_bytes);
+
 #ifdef __cplusplus
 }
 #endif
