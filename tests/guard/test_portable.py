@@ -31,8 +31,10 @@ NAMES = {
 }
 # Places that do without, each by a check that it makes itself.
 ALLOWED = {
+    "llmos/artifact/packed.py": {"os.posix_fadvise"},
     "llmos/cli/chat.py": {"readline"},
     "llmos/cli/interrupts.py": {"os.set_blocking", "select.select", "signal.pthread_kill", "signal.siginterrupt"},
+    "llmos/core/locks.py": {"fcntl"},
     "llmos/compiler/toolchain.py": {"os.killpg", "signal.SIGKILL"},
     "llmos/hardware/anonymous.py": {"mmap.MAP_PRIVATE", "mmap.MAP_ANONYMOUS", "mmap.MADV_HUGEPAGE"},
     "llmos/hardware/cores.py": {"os.sched_getaffinity", "os.sched_setaffinity"},

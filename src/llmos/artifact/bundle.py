@@ -28,8 +28,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from llmos.artifact.chunks import CHUNK_BYTES, hash_chunks
 from llmos.artifact.manifest import MANIFEST_VERSION, check_manifest, payload_hash
+from llmos.artifact.packed import PackedBytes, read_part
 from llmos.core.errors import FormatError, UserError
 from llmos.core.files import atomic_write, open_regular
 
@@ -74,27 +77,29 @@ def write_bundle(
     *,
     documents: Mapping[str, Any],
     facts: Mapping[str, Any],
-    weights: memoryview,
+    weights: memoryview | PackedBytes,
     licence: str | None = None,
     threads: int = 1,
 ) -> str:
     """Write a bundle that appears whole or not at all; threads: how many hash the weights. Returns its payload hash.
 
-    documents: the JSON entries by name (see the module); facts: further fields of the manifest.
+    documents: the JSON entries by name (see the module); facts: further fields of the manifest; weights: in memory, or in a file that
+    is read a chunk at a time.
     """
     assert set(documents) == set(_KINDS), f"a bundle has the entries {list(_KINDS)}"
     entries = {f"{name}.json": _canonical(documents[name]) for name in _KINDS}
     if licence is not None:
         entries["LICENSE"] = licence.encode()
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in entries.items()}
-    hashes["weights.bin"] = hash_chunks(lambda start, stop: weights[start:stop], len(weights), CHUNK_BYTES, threads)
+    n_bytes, chunk = _chunks(weights)
+    hashes["weights.bin"] = hash_chunks(chunk, n_bytes, CHUNK_BYTES, threads)
     payload = payload_hash(hashes)
     manifest = {
         **facts,
         "version": MANIFEST_VERSION,
         "payload": payload,
         "sha256": hashes,
-        "weights_bytes": len(weights),
+        "weights_bytes": n_bytes,
         "chunk_bytes": CHUNK_BYTES,
     }
     with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
@@ -102,14 +107,21 @@ def write_bundle(
         for name, data in entries.items():
             archive.writestr(_info(name), data)
         info = _info("weights.bin")
-        large = len(weights) > zipfile.ZIP64_LIMIT
+        large = n_bytes > zipfile.ZIP64_LIMIT
         header = 30 + len(info.filename) + (20 if large else 0)  # a large entry gets its sizes in 20 more bytes
         padding = -(file.tell() + header + 4) % _ALIGN
         info.extra = b"\xda\x11" + padding.to_bytes(2, "little") + b"\0" * padding
         with archive.open(info, "w", force_zip64=large) as entry:
-            for start in range(0, len(weights), CHUNK_BYTES):
-                entry.write(weights[start : start + CHUNK_BYTES])
+            for start in range(0, n_bytes, CHUNK_BYTES):
+                entry.write(chunk(start, min(start + CHUNK_BYTES, n_bytes)))
     return payload
+
+
+def _chunks(weights: memoryview | PackedBytes) -> tuple[int, Callable[[int, int], memoryview]]:
+    """How many bytes there are, and bytes start .. stop of them."""
+    if isinstance(weights, PackedBytes):
+        return weights.n_bytes, lambda start, stop: read_part(weights, start, stop)
+    return len(weights), lambda start, stop: weights[start:stop]
 
 
 class Bundle:
@@ -157,6 +169,27 @@ class Bundle:
 
             digest = hash_chunks(chunk, self.weights_bytes, self.manifest["chunk_bytes"], threads, progress)
         self._compare(digest, "weights.bin")
+
+    def check_weights(self, progress: Callable[[int, int], None] | None = None, *, threads: int = 1) -> None:
+        """Hold the packed weights to their hash without keeping them."""
+        with _open(self.path) as file:
+            fd = file.fileno()
+            begin = self._begin(fd, "weights.bin")
+
+            def chunk(start: int, stop: int) -> memoryview:
+                scratch = memoryview(bytearray(stop - start))
+                self._fill(fd, scratch, begin + start)
+                return scratch
+
+            digest = hash_chunks(chunk, self.weights_bytes, self.manifest["chunk_bytes"], threads, progress)
+        self._compare(digest, "weights.bin")
+
+    def packed(self, sums: np.ndarray | None = None) -> PackedBytes:
+        """Where the packed weights lie. sums: their checksums where those are known."""
+        with _open(self.path) as file:
+            begin = self._begin(file.fileno(), "weights.bin")
+        known = np.zeros(0, np.uint64) if sums is None else sums
+        return PackedBytes(path=self.path, offset=begin, n_bytes=self.weights_bytes, sums=known)
 
     def _check_entries(self) -> None:
         """Hold every entry but the weights to its hash, the manifest to the entries that there are."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmos.core.errors import UserError
+from llmos.core.units import parse_bytes
 
 __all__ = ["Environment", "environment"]
 
@@ -15,7 +16,9 @@ _KNOWN = {
     "LLMOS_CACHE": "folder for compiled models and code (default: llmos in $XDG_CACHE_HOME, on Windows in %LOCALAPPDATA%)",
     "LLMOS_CC": "C++ compiler to use in place of the bundled one, with its arguments",
     "LLMOS_HUB_ENDPOINT": "address of a Hugging Face compatible hub (default: HF_ENDPOINT, then the public one)",
+    "LLMOS_IMAGES": "size that packed weights may take in the cache, such as 20GiB, or off to keep none (default: 32GiB)",
     "LLMOS_LOG": "log level: debug, info, warning (default), error",
+    "LLMOS_MEMORY": "auto (default), fast or mapped: how weights are held in memory",
     "LLMOS_OFFLINE": "1: never use the network",
     "LLMOS_TARGET": "instruction set to compile for: portable, x86-64-v3, x86-64-v4 (default: the best of this machine)",
     "LLMOS_TEST_DATA": "folder with the test suite's data",
@@ -26,13 +29,15 @@ _KNOWN = {
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """What the environment says. Fields are None where a variable is unset."""
+    """What the environment says. Fields are None where a variable is unset. images_bytes: 0 where none are kept."""
 
     bench_peers: str | None = None
     cache: Path
     cc: str | None = None
     hub_endpoint: str | None = None
+    images_bytes: int = 32 << 30
     log: str = "warning"
+    memory: str = "auto"
     offline: bool = False
     state: Path
     target: str | None = None
@@ -54,6 +59,8 @@ def environment(variables: Mapping[str, str] = os.environ) -> Environment:
         cache=_cache(variables),
         cc=variables.get("LLMOS_CC") or None,
         hub_endpoint=variables.get("LLMOS_HUB_ENDPOINT") or variables.get("HF_ENDPOINT") or None,
+        images_bytes=_images_bytes(variables.get("LLMOS_IMAGES") or "32GiB"),
+        memory=_memory(variables.get("LLMOS_MEMORY") or "auto"),
         log=_log_level(variables.get("LLMOS_LOG") or "warning"),
         state=_state(variables),
         offline=(variables.get("LLMOS_OFFLINE") or "0") not in ("0", "false", "no"),
@@ -89,6 +96,21 @@ def _log_level(text: str) -> str:
     if text.lower() not in ("debug", "info", "warning", "error"):
         raise UserError(f"LLMOS_LOG is {text!r}; allowed: debug, info, warning, error")
     return text.lower()
+
+
+def _images_bytes(text: str) -> int:
+    if text.lower() in ("off", "no", "0"):
+        return 0
+    try:
+        return parse_bytes(text)
+    except UserError:
+        raise UserError(f"LLMOS_IMAGES is {text!r}; it must be a size such as 20GiB, or off") from None
+
+
+def _memory(text: str) -> str:
+    if text not in ("auto", "fast", "mapped"):
+        raise UserError(f"LLMOS_MEMORY is {text!r}; allowed: auto, fast, mapped")
+    return text
 
 
 def _threads(text: str | None) -> int | None:

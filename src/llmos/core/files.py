@@ -18,6 +18,7 @@ __all__ = [
     "atomic_directory",
     "atomic_path",
     "atomic_write",
+    "cannot_write",
     "make_directory",
     "open_regular",
     "read_file",
@@ -32,16 +33,16 @@ def make_directory(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _explain(error, path) from error
+        raise cannot_write(error, path) from error
     return path
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path, buffering: int = -1) -> BinaryIO:
     """A file open for reading. Raises OSError, also for pipes and devices: a stranger's folder may link to what never ends."""
     kind = path.stat().st_mode
     if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # opening a folder says best what is wrong with it
         raise OSError(errno.EINVAL, "it is a pipe or a device, no file", str(path))
-    return path.open("rb")
+    return path.open("rb", buffering)
 
 
 def read_file(path: Path, most_bytes: int = _MOST_BYTES) -> bytes:
@@ -67,7 +68,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
         try:
             fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         except OSError as error:  # it names a file that nobody has asked for
-            raise _explain(error, path) from error
+            raise cannot_write(error, path) from error
         with os.fdopen(fd, "wb") as file:
             yield file
             file.flush()
@@ -78,7 +79,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
     except OSError as error:
         if error.filename not in (None, temporary, str(path), str(path.parent)):
             raise
-        raise _explain(error, path) from error
+        raise cannot_write(error, path) from error
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
@@ -114,7 +115,7 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
     try:
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
     except OSError as error:
-        raise _explain(error, path) from error
+        raise cannot_write(error, path) from error
     try:
         yield temporary
         os.chmod(temporary, 0o777 & ~_umask())
@@ -126,7 +127,7 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
         else:
             temporary.rename(path)
     except OSError as error:
-        raise _explain(error, path) from error
+        raise cannot_write(error, path) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -143,7 +144,8 @@ def _umask() -> int:
     return mask
 
 
-def _explain(error: OSError, path: Path) -> Exception:
+def cannot_write(error: OSError, path: Path) -> Exception:
+    """What a failure to write a file means to a user: ResourceError for a full disk, else UserError."""
     if error.errno in (28, 122):  # ENOSPC, EDQUOT
         return ResourceError(f"no space left to write {path}: free some disk, or choose another folder{_hint(path)}")
     return UserError(f"cannot write {path}: {error.strerror or error}; choose a folder that you may write{_hint(path)}")

@@ -1,0 +1,28 @@
+"""Locks between processes: on an open file, let go by the system when its holder ends, however that is."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import IO
+
+__all__ = ["locked"]
+
+try:
+    import fcntl
+except ImportError:  # Windows
+
+    @contextlib.contextmanager
+    def locked(file: IO[bytes]) -> Iterator[None]:
+        """No lock: there, two writers of one file disturb each other and what they write is refused by its checksums."""
+        yield
+
+else:
+
+    @contextlib.contextmanager
+    def locked(file: IO[bytes]) -> Iterator[None]:
+        """Alone with a file, after waiting for others that hold it."""
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            if not file.closed:
+                fcntl.flock(file, fcntl.LOCK_UN)
