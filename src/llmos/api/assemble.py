@@ -1,16 +1,32 @@
 """Joins weights and compiler: fills the packed weights of a graph from a checkpoint's parameters."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
+from llmos.artifact import ImageWriter
 from llmos.compiler import Graph, Section, layout
 from llmos.hardware import usable_cores
 from llmos.models import Spec, inverse_frequencies
-from llmos.weights import BLOCK_ROWS, Groups, PackRows, QuantizedTensor, Rows, Tensor, pack_into, packed_bytes, widened
+from llmos.weights import (
+    BLOCK_ROWS,
+    Groups,
+    PackRows,
+    Piece,
+    QuantizedTensor,
+    Rows,
+    Tensor,
+    packed_bytes,
+    pieces,
+    widened,
+)
 
-__all__ = ["fill_weights", "rope_bytes", "rope_tables", "weights_bytes"]
+__all__ = ["fill_weights", "rope_bytes", "rope_tables", "weights_bytes", "write_weights"]
 
+_RELEASED_AFTER = 8  # pieces of 4 million values: 64 MiB of bfloat16
 _POSITIONS = 1 << 14  # computed at once: what is in double stays small beside the tables
 
 
@@ -26,34 +42,107 @@ def fill_weights(
     out: memoryview,
     progress: Callable[[int, int], None] | None = None,
     pack_rows: PackRows | None = None,
+    release: Callable[[], None] | None = None,
 ) -> None:
     """Pack every parameter to its place in `out` (weights_bytes long). progress: called with bytes done and bytes in all.
 
-    pack_rows: the packer of compiled code (`runtime.native_packer`); without one numpy does it. Raises UserError that names
-    the tensor for values that a format cannot hold.
+    pack_rows: the packer of compiled code (`runtime.native_packer`); without one numpy does it. release: called now and then to
+    let go of what was read of mapped files. Raises UserError that names the tensor for values that a format cannot hold.
     """
     target = np.frombuffer(out, np.uint8)
-    total = weights_bytes(graph)
+    _run_pieces(
+        _weight_pieces(graph, parameters, pack_rows),
+        lambda piece: piece.pack(target[piece.at : piece.at + piece.n_bytes]),
+        _after_each(progress, release, weights_bytes(graph)),
+    )
+
+
+def write_weights(
+    graph: Graph,
+    parameters: Mapping[str, Tensor | QuantizedTensor],
+    writer: ImageWriter,
+    progress: Callable[[int, int], None] | None = None,
+    pack_rows: PackRows | None = None,
+    release: Callable[[], None] | None = None,
+) -> None:
+    """As `fill_weights`, into a file, leaving out what it has already. It takes the memory of a few pieces for each thread."""
+
+    def one(piece: Piece) -> None:
+        if not writer.has(piece.at, piece.n_bytes):
+            data = np.zeros(piece.n_bytes, np.uint8)
+            piece.pack(data)
+            writer.write(piece.at, data.data)
+
+    _run_pieces(_weight_pieces(graph, parameters, pack_rows), one, _after_each(progress, release, weights_bytes(graph)))
+
+
+def _weight_pieces(
+    graph: Graph, parameters: Mapping[str, Tensor | QuantizedTensor], pack_rows: PackRows | None
+) -> Iterator[Piece]:
+    """The packed weights as pieces, by their places in the whole."""
     for section in layout(graph):
-        view = target[section.offset : section.offset + section.n_bytes]
         if section.format == "plain":
-            values = np.concatenate([parameters[name].float32() for name in section.parts])
-            view.view(np.float32)[:] = values.reshape(-1)
-        else:
-            k = section.shape[-1]
-            for matrix, parts in zip(_matrices(view, section), _parts(section), strict=True):
-                for start, tensors in _runs([parameters[name] for name in parts]):
-                    rows, where = _row_reader(tensors, section.format)
-                    count = sum(tensor.shape[0] for tensor in tensors)
-                    place = matrix[packed_bytes(start, k, section.format) :]
-                    pack_into(place, (count, k), rows, section.format, where, pack_rows, usable_cores())
+            yield Piece(at=section.offset, n_bytes=section.n_bytes, pack=_plain(section, parameters))
+            continue
+        k, size = section.shape[-1], section.n_bytes // section.n_matrices
+        for number, parts in enumerate(_parts(section)):
+            for start, tensors in _runs([parameters[name] for name in parts]):
+                rows, where = _row_reader(tensors, section.format)
+                count = sum(tensor.shape[0] for tensor in tensors)
+                place = section.offset + number * size + packed_bytes(start, k, section.format)
+                for piece in pieces((count, k), rows, section.format, where, pack_rows):
+                    yield replace(piece, at=place + piece.at)
+
+
+def _run_pieces(pieces_: Iterable[Piece], work: Callable[[Piece], None], done: Callable[[Piece, int], None]) -> None:
+    """work on every usable core, with few pieces begun at a time: what they read would lie in memory meanwhile.
+
+    done: called here, with each piece in order and its number.
+    """
+    threads = usable_cores()
+    begun: deque[tuple[Piece, Future[None]]] = deque()
+    count = 0
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for piece in pieces_:
+                begun.append((piece, pool.submit(work, piece)))
+                if len(begun) > 2 * threads:
+                    count += 1
+                    _finish(begun, done, count)
+            while begun:
+                count += 1
+                _finish(begun, done, count)
+        finally:
+            for _, future in begun:
+                future.cancel()
+
+
+def _finish(begun: deque[tuple[Piece, Future[None]]], done: Callable[[Piece, int], None], count: int) -> None:
+    piece, future = begun.popleft()
+    future.result()
+    done(piece, count)
+
+
+def _after_each(
+    progress: Callable[[int, int], None] | None, release: Callable[[], None] | None, total: int
+) -> Callable[[Piece, int], None]:
+    """What is done after a piece: tell how far it is, and let go of what was read after a few."""
+
+    def done(piece: Piece, number: int) -> None:
         if progress:
-            progress(section.offset + section.n_bytes, total)
+            progress(piece.at + piece.n_bytes, total)
+        if release is not None and number % _RELEASED_AFTER == 0:
+            release()
+
+    return done
 
 
-def _matrices(view: np.ndarray, section: Section) -> np.ndarray:
-    """The memory of each matrix of a section: one, or one for each expert."""
-    return view.reshape(section.n_matrices, -1)
+def _plain(section: Section, parameters: Mapping[str, Tensor | QuantizedTensor]) -> Callable[[np.ndarray], None]:
+    def pack(out: np.ndarray) -> None:
+        values = np.concatenate([parameters[name].float32() for name in section.parts])
+        out.view(np.float32)[:] = values.reshape(-1)
+
+    return pack
 
 
 def _parts(section: Section) -> list[tuple[str, ...]]:

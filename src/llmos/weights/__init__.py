@@ -3,7 +3,18 @@
 from llmos.weights.checkpoint import Checkpoint, holds_weights, open_checkpoint
 from llmos.weights.gguf import GgufFile, gguf_parts
 from llmos.weights.llama2c import Llama2cFile
-from llmos.weights.pack import BLOCK_ROWS, PackRows, Rows, pack, pack_into, packed_bytes, unpack, unpack_groups
+from llmos.weights.pack import (
+    BLOCK_ROWS,
+    PackRows,
+    Piece,
+    Rows,
+    pack,
+    pack_into,
+    packed_bytes,
+    pieces,
+    unpack,
+    unpack_groups,
+)
 from llmos.weights.parameters import Parameters
 from llmos.weights.quantize import quantize
 from llmos.weights.quantized import Groups, QuantizedTensor, widened
@@ -19,6 +30,7 @@ __all__ = [
     "Llama2cFile",
     "PackRows",
     "Parameters",
+    "Piece",
     "QuantizedTensor",
     "Rows",
     "SafetensorsFile",
@@ -32,6 +44,7 @@ __all__ = [
     "pack",
     "pack_into",
     "packed_bytes",
+    "pieces",
     "quantize",
     "unpack",
     "unpack_groups",

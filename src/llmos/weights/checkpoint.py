@@ -31,7 +31,8 @@ _ADAPTER = "adapter_model.safetensors"
 
 
 class Checkpoint(Protocol):
-    """Tensors by name. files: what it is made of; tensor: raises KeyError for an unknown name."""
+    """Tensors by name. files: what it is made of; tensor: raises KeyError for an unknown name; release: give the pages of
+    mapped files back to the system, which reads them again when they are asked for."""
 
     path: Path
 
@@ -40,6 +41,8 @@ class Checkpoint(Protocol):
     def names(self) -> list[str]: ...
 
     def tensor(self, name: str) -> Tensor | QuantizedTensor: ...
+
+    def release(self) -> None: ...
 
 
 def open_checkpoint(path: Path) -> Checkpoint:

@@ -12,6 +12,7 @@ import numpy as np
 
 from llmos.core.errors import FormatError, UserError
 from llmos.core.files import open_regular
+from llmos.weights.mapping import map_file, release_pages
 from llmos.weights.pickles import is_pickle, pickle_refusal
 from llmos.weights.tensor import Tensor
 
@@ -28,10 +29,10 @@ class Llama2cFile:
         self.path = path
         try:
             with open_regular(path) as file:
-                raw = np.memmap(file, dtype=np.uint8, mode="r")
+                self._map = map_file(file)
         except (OSError, ValueError) as error:
             raise UserError(f"cannot read {path}: {error}") from error
-        self._raw = raw
+        self._raw = raw = np.frombuffer(self._map, np.uint8)
         head = bytes(raw[:256])
         if is_pickle(head):
             raise pickle_refusal(path, [path.name])
@@ -82,6 +83,9 @@ class Llama2cFile:
             heads = self._sizes[3] if name.endswith("q_proj.weight") else self._sizes[4]
             data = data.reshape(heads, -1, 2, shape[1]).swapaxes(1, 2).reshape(shape)
         return Tensor("float32", data, f"{self.path}: tensor {name!r}")
+
+    def release(self) -> None:
+        release_pages(self._map)
 
     def _check(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
         dim, _, _, heads, kv_heads, *_ = sizes

@@ -23,6 +23,8 @@ class _Checkpoint(Protocol):
 
     def tensor(self, name: str) -> Tensor | QuantizedTensor: ...
 
+    def release(self) -> None: ...
+
 
 def has_older_names(checkpoint: _Checkpoint) -> bool:
     """Whether a checkpoint has such names and none that they would collide with."""
@@ -46,6 +48,9 @@ class OlderNames:
 
     def tensor(self, name: str) -> Tensor | QuantizedTensor:
         return self._checkpoint.tensor(self._older[name])
+
+    def release(self) -> None:
+        self._checkpoint.release()
 
 
 def _renamed(name: str) -> str:

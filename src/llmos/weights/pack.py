@@ -5,8 +5,9 @@ float16 scale for each row and group of 32 columns, uint4 a float16 minimum too;
 values that exist only.
 """
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -15,7 +16,18 @@ from llmos.weights.quantize import LARGEST, quantize
 from llmos.weights.quantized import GROUP, Groups
 from llmos.weights.tensor import bf16_to_float32, float32_to_bf16
 
-__all__ = ["BLOCK_ROWS", "PackRows", "Rows", "pack", "pack_into", "packed_bytes", "unpack", "unpack_groups"]
+__all__ = [
+    "BLOCK_ROWS",
+    "PackRows",
+    "Piece",
+    "Rows",
+    "pack",
+    "pack_into",
+    "packed_bytes",
+    "pieces",
+    "unpack",
+    "unpack_groups",
+]
 
 BLOCK_ROWS = LANES = 16  # one lane per row
 Rows = np.ndarray | Groups  # float32 or float16 values, uint16 bfloat16 bits, or groups
@@ -52,9 +64,29 @@ def pack_into(
     format: str,
     where: Callable[[int], str] = "row {} of a matrix".format,
     pack_rows: PackRows | None = None,
-    threads: int = 2,
 ) -> None:
-    """As `pack`, into given memory, asking `rows(start, stop)` for one chunk of rows at a time, on several threads.
+    """As `pack`, into given memory; arguments as of `pieces`."""
+    for piece in pieces(shape, rows, format, where, pack_rows):
+        piece.pack(out[piece.at : piece.at + piece.n_bytes])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A stretch of packed bytes that can be made by itself. at: where it begins; pack: writes it into n_bytes of memory."""
+
+    at: int
+    n_bytes: int
+    pack: Callable[[np.ndarray], None]
+
+
+def pieces(
+    shape: tuple[int, int],
+    rows: Callable[[int, int], Rows],
+    format: str,
+    where: Callable[[int], str] = "row {} of a matrix".format,
+    pack_rows: PackRows | None = None,
+) -> Iterator[Piece]:
+    """A matrix as pieces in order, each asking `rows(start, stop)` for its rows when it is made.
 
     where: the name of the tensor that a row belongs to, for messages. pack_rows: faster code that gives the same bytes.
     """
@@ -62,20 +94,14 @@ def pack_into(
     step = max(LANES, _CHUNK_VALUES // max(k, 1) // LANES * LANES)
     size = _block_bytes(k, format)
 
-    def one(start: int) -> None:
-        stop = min(start + step, n)
-        blocks = -(-(stop - start) // LANES)
-        target = out[start // LANES * size : (start // LANES + blocks) * size].reshape(blocks, size)
-        values = rows(start, stop)
+    def one(out: np.ndarray, start: int) -> None:
+        values, target = rows(start, min(start + step, n)), out.reshape(-1, size)
         if pack_rows is None or not pack_rows(values, target, format):
             _pack_rows(values, target, format, lambda row: where(start + row))
 
-    starts = range(0, n, step)
-    if len(starts) == 1:
-        one(0)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(one, starts))
+    for start in range(0, n, step):
+        blocks = -(-(min(start + step, n) - start) // LANES)
+        yield Piece(at=start // LANES * size, n_bytes=blocks * size, pack=partial(one, start=start))
 
 
 def unpack(data: np.ndarray, rows: int, columns: int, format: str) -> np.ndarray:

@@ -7,13 +7,13 @@ checked before it is believed: length, JSON, dtypes, shapes, bounds, overlaps.
 import itertools
 import json
 import math
-import mmap
 from pathlib import Path
 
 import numpy as np
 
 from llmos.core.errors import FormatError, UserError
 from llmos.core.files import open_regular
+from llmos.weights.mapping import map_file, release_pages
 from llmos.weights.tensor import Tensor
 
 __all__ = ["SafetensorsFile"]
@@ -57,7 +57,7 @@ class SafetensorsFile:
                     raise FormatError(
                         path, f"is no safetensors file: it has {self._n_bytes} bytes, at least 8 are needed"
                     )
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self._map = map_file(file)
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}") from error
         self._entries = self._read_header()
@@ -73,6 +73,9 @@ class SafetensorsFile:
         ours, code = _DTYPES[dtype]
         flat = np.frombuffer(self._map, dtype=code, count=count, offset=start)
         return Tensor(ours, flat.reshape(shape), f"{self.path}: tensor {name!r}")
+
+    def release(self) -> None:
+        release_pages(self._map)
 
     def _read_header(self) -> dict[str, tuple[str, tuple[int, ...], int, int]]:
         length = int.from_bytes(self._map[:8], "little")

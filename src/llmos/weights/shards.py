@@ -30,6 +30,10 @@ class Shards:
     def tensor(self, name: str) -> Tensor:
         return self._where[name].tensor(name)
 
+    def release(self) -> None:
+        for shard in set(self._where.values()):
+            shard.release()
+
 
 def index_names(index: Path) -> dict[str, str]:
     """Tensor name -> file name, as an index has it. Raises FormatError for anything but files of the same folder."""

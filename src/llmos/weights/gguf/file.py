@@ -15,6 +15,7 @@ from llmos.core.files import open_regular
 from llmos.weights.gguf.blocks import type_name
 from llmos.weights.gguf.header import Entry, read_header
 from llmos.weights.gguf.tensor import stored_tensor
+from llmos.weights.mapping import map_file, release_pages
 from llmos.weights.quantized import QuantizedTensor
 from llmos.weights.tensor import Tensor
 
@@ -46,6 +47,7 @@ class GgufFile:
         self._files = _missing_told(gguf_parts(path))
         self._tensors: dict[str, _Stored] = {}
         self._whole: set[str] = set()
+        self._maps: list[mmap.mmap] = []
         self._types: Counter[str] = Counter()
         self.metadata: Mapping[str, Any] = {}
         for number, file in enumerate(self._files):
@@ -77,8 +79,13 @@ class GgufFile:
             data, shape = data.reshape(shape[0], -1)[stored.part], shape[1:]
         return stored_tensor(entry.type, data, shape, f"{stored.path}: tensor {name!r}")
 
+    def release(self) -> None:
+        for mapped in self._maps:
+            release_pages(mapped)
+
     def _add(self, path: Path, number: int) -> None:
         raw = _mapped(path)
+        self._maps.append(raw)
         header = read_header(raw, path)
         if number == 0:
             self.metadata = header.metadata
@@ -151,6 +158,6 @@ def _mapped(path: Path) -> mmap.mmap:
         with open_regular(path) as file:
             if path.stat().st_size < 24:
                 raise FormatError(path, f"is no GGUF file: it has {path.stat().st_size} bytes, at least 24 are needed")
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return map_file(file)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error

@@ -88,6 +88,9 @@ class Overlay:
     def tensor(self, name: str):
         return self._tensors[name] if name in self._tensors else self._base.tensor(name)
 
+    def release(self) -> None:
+        self._base.release()
+
     def _check_shape(self, adapter: Adapter, name: str, shape: tuple[int, ...]) -> None:
         was = self.tensor(name).shape
         if was == shape:

@@ -81,6 +81,9 @@ class QuantizedCheckpoint:
             self._opened[name] = self._open(name)
         return self._opened[name]
 
+    def release(self) -> None:
+        self._base.release()
+
     def _open(self, name: str) -> QuantizedTensor:
         where = f"{self.path}: layer {name.removesuffix('.weight')!r}"
         tensors = {suffix: self._plain(full) for suffix, full in self._layers[name].items()}
