@@ -1,32 +1,33 @@
 """`compile_model`: a checkpoint becomes a bundle, with the lineage of what it was made from."""
 
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from llmos import __version__
 from llmos.api.adapters import Adapters, NamedAdapter, adapter_list
-from llmos.api.assemble import weights_bytes
 from llmos.api.explain import Explanation, explain_bundle
+from llmos.api.images import Images
 from llmos.api.limits import check_memory
 from llmos.api.notice import ModelNotice
 from llmos.api.opening import open_source
 from llmos.api.options import choose_options, formats_of
 from llmos.api.prepare import demand
 from llmos.api.roofs import Roofs
-from llmos.api.source import Source, told
+from llmos.api.source import Source, percent, told
 from llmos.api.verify import Report, publishable, verify, write_report
-from llmos.artifact import write_bundle
+from llmos.artifact import PackedBytes, check_packed, write_bundle
 from llmos.artifact.bundle import check_bundle_name
 from llmos.compiler import Options, build_graph, chosen_target, compile_code, graph_hash, to_dict
-from llmos.core.errors import UserError
+from llmos.core.errors import FormatError, UserError
 from llmos.core.files import atomic_path, sha256_file
 from llmos.core.names import takes_named
 from llmos.hardware import usable_cores
 from llmos.native import include_dir, sources_hash
-from llmos.runtime.executor import arena
+from llmos.runtime import native_checksum
 from llmos.text import Tokenizer
 
 __all__ = ["Compiled", "compile_model"]
@@ -83,9 +84,6 @@ def compile_model(
     check_memory(demand(source, graph, context=source.spec.context, given=(weights, kv), verb="pack"))
     chosen = chosen_target(target)
     library = compile_code(graph, chosen, include=include_dir(), kernels_hash=sources_hash(), progress=progress)
-    memory = arena(weights_bytes(graph), "packed weights")
-    view = memoryview(memory)[: weights_bytes(graph)]
-    source.fill(graph, library, view, progress)
     format = source.prompt_format
     tokenizer = Tokenizer(format) if format else None
     if tokenizer:
@@ -105,15 +103,15 @@ def compile_model(
         "generation": source.generation,
         "embedding": source.embedding.to_dict() if source.embedding else None,
     }
+    images = Images(source=source, options=options, graph=graph, library=library)
     output = Path(output)
-    if progress:
-        progress(f"writing {output}")
     with atomic_path(output) as path:
-        payload = write_bundle(
-            path, documents=documents, facts=facts, weights=view, licence=licence, threads=usable_cores()
-        )
-        view.release()
-        memory.close()
+        with _packed(images, output, progress) as packed:
+            if progress:
+                progress(f"writing {output}")
+            payload = write_bundle(
+                path, documents=documents, facts=facts, weights=packed, licence=licence, threads=usable_cores()
+            )
         report = (
             verify(source, options, path, target=chosen.name, max_kl=max_kl, progress=progress) if verified else None
         )
@@ -125,6 +123,31 @@ def compile_model(
             output, Path(name).name, graph, chosen, roofs, context=source.spec.context, progress=progress
         )
     return Compiled(path=output, n_bytes=output.stat().st_size, report=report, explanation=explanation)
+
+
+
+
+@contextmanager
+def _packed(images: Images, output: Path, progress: Callable[[str], None] | None) -> Iterator[PackedBytes]:
+    """The packed weights in a file: an image that loading has left, or one beside the output that goes when the block ends.
+
+    Of one that is not finished the parts stay there when the process is killed, and the next one goes on with them.
+    """
+    found = images.find()
+    if found is not None:
+        try:
+            check_packed(found, native_checksum(images.library), threads=usable_cores())
+        except FormatError as error:
+            images.remove(found.path, str(error))
+        else:
+            yield found
+            return
+    beside = replace(images, folder=output.absolute().parent)
+    made = beside.find() or beside.make(percent(progress, "packing weights"))
+    try:
+        yield made
+    finally:
+        made.path.unlink(missing_ok=True)
 
 
 def _lineage(source: Source, name: str, options: Options) -> dict[str, Any]:

@@ -31,8 +31,12 @@ Verb = Literal["run", "serve", "compile", "train"]
 MOST_SEQUENCES = 1024  # the end of the search for the largest batch: more would only wait for each other
 
 
-def sizes_of(graph: Graph, spec: Spec, mapped: tuple[Path, ...] = (), converted: bool = False) -> Sizes:
-    """The sizes of a planned graph. mapped: files that its weights are packed from; converted: they hold other than plain numbers."""
+def sizes_of(
+    graph: Graph, spec: Spec, mapped: tuple[Path, ...] = (), converted: bool = False, streamed: bool = False
+) -> Sizes:
+    """The sizes of a planned graph. mapped: files that its weights are packed from; converted: they hold other than plain numbers;
+    streamed: they are packed into a file first.
+    """
     matrices = (shape[-2:] for _, block in graph.blocks() for shape in block.shapes.values() if len(shape) > 1)
     graphs = [graph] if graph.encoder is None else [graph, graph.encoder]
     largest_matrix = max(4 * rows * columns for rows, columns in matrices)
@@ -40,6 +44,7 @@ def sizes_of(graph: Graph, spec: Spec, mapped: tuple[Path, ...] = (), converted:
         weights=weights_bytes(graph),
         source=sum(path.stat().st_size for path in mapped),
         converted=largest_matrix if converted else 0,
+        streamed=streamed,
         page=page_bytes(graph) * _tables(spec.encoder is not None),
         rope=rope_bytes(spec, 1),
         token=max(part.buffers["token_bytes"] for part in graphs),
@@ -59,6 +64,7 @@ def _tables(encoder: bool) -> int:
 class Demand:
     """A verb with a model in certain settings; pack: compile where the code is there already. reach: the largest context that the model can have; sizes_in: its sizes in the
     formats of a choice, where None is what is taken unasked; weights, kv: other formats that take less, best first.
+    mapped: weights stay in a file, which they can where it is mappable.
     """
 
     name: str
@@ -70,6 +76,8 @@ class Demand:
     sizes_in: Callable[[Choice], Sizes]
     weights: Callable[[], Sequence[str]] = tuple
     kv: Sequence[str] = ()
+    mapped: bool = False
+    mappable: bool = False
 
     @property
     def sizes(self) -> Sizes:
@@ -104,7 +112,9 @@ class Demand:
         kv = self.kv if self.verb in ("run", "serve") else ()
         weights = () if self.verb == "train" else self.weights()
         found = remedies(self._needed, self.now, free_bytes, counts=counts, weights=weights, kv=kv)
-        return [" and ".join(f"{name}={value!r}" for name, value in change.items()) for change in found]
+        told = [" and ".join(f"{name}={value!r}" for name, value in change.items()) for change in found]
+        may_map = self.mappable and not self.mapped and self.verb in ("run", "serve")
+        return ["memory='mapped'", *told] if may_map and replace(self, mapped=True).needed() <= free_bytes else told
 
     def refusal(self, free_bytes: int) -> str:
         """Why it does not fit and what would."""
@@ -116,9 +126,9 @@ class Demand:
         now, sizes = self.now, self.sizes
         weights = f"{format_bytes(sizes.weights)} for weights"
         if self.verb == "pack":
-            return f"{weights} and {format_bytes(max(0, self.needed() - sizes.weights))} beside them to be compiled"
+            return f"{format_bytes(self.needed())} to pack {weights.removesuffix(' for weights')} of weights"
         kv = now.batch * context_bytes(sizes, now.context) + sizes.rope * now.context
-        rest = max(0, self.needed() - kv - sizes.weights)
+        rest = max(0, replace(self, mapped=True).needed() - kv)
         held = (
             f"a context of {now.context} tokens" if now.batch == 1 else f"{now.batch} contexts of {now.context} tokens"
         )
@@ -133,4 +143,7 @@ class Demand:
             return training(self.spec, held_bytes=held_bytes, sequences=choice.batch, length=choice.context)
         if self.verb in ("compile", "pack"):
             return (compiling if self.verb == "compile" else packing)(self.sizes_in(choice), **of)
-        return running(self.sizes_in(choice), **of, context=choice.context, batch=choice.batch, pool_bytes=pool_bytes)
+        sizes, mapped = self.sizes_in(choice), self.mapped
+        return running(
+            sizes, **of, context=choice.context, batch=choice.batch, pool_bytes=pool_bytes, mapped=mapped
+        )

@@ -2,16 +2,30 @@
 
 import reprlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from llmos.api.demand import Demand
 from llmos.api.sampling import settings_from
+from llmos.core.env import environment
 from llmos.core.errors import FormatError, ResourceError, UserError
+from llmos.core.units import format_bytes
 from llmos.hardware import memory
 from llmos.models import Spec
 
-__all__ = ["check_count", "check_generation", "check_memory", "check_numbers", "chosen_context", "chosen_reach"]
+__all__ = [
+    "MEMORY_MODES",
+    "check_count",
+    "check_generation",
+    "check_memory",
+    "check_numbers",
+    "chosen_context",
+    "chosen_memory",
+    "chosen_reach",
+]
+
+MEMORY_MODES = ("auto", "fast", "mapped")
 
 _MOST_LAYERS = 2000  # a spec holds one object for each; every other size is compared with the weights
 _MOST_POSITIONS = 2**31 - 1  # the step ABI counts them in 32 bits
@@ -65,11 +79,38 @@ def chosen_reach(spec: Spec) -> int:
     return min(spec.context, _MOST_POSITIONS)
 
 
-def check_memory(demand: Demand, free_bytes: int | None = None) -> None:
-    """Raise ResourceError where what a verb needs exceeds the free memory, with the settings that would fit."""
+def chosen_memory(demand: Demand, mode: str | None, free_bytes: int) -> Demand:
+    """The demand with weights in memory of their own, or mapped: as asked for, or in auto mapped where only that fits.
+
+    mode: fast, mapped or auto, None as the environment says. Raises UserError for another one, and where there is nothing to map.
+    """
+    mode = environment().memory if mode is None else mode
+    if mode not in MEMORY_MODES:
+        raise UserError(f"memory is {mode!r}; allowed: {', '.join(MEMORY_MODES)}")
+    mapped = replace(demand, mapped=True)
+    if mode == "mapped" and not demand.mappable:
+        raise UserError(
+            "memory='mapped' needs packed weights in a file, and LLMOS_IMAGES keeps none: compile the model, and load the .llm file"
+        )
+    only_mapped = demand.mappable and demand.needed() > free_bytes >= mapped.needed()
+    return mapped if mode == "mapped" or (mode == "auto" and only_mapped) else demand
+
+
+def check_memory(demand: Demand, free_bytes: int | None = None, mode: str | None = None) -> tuple[str, ...]:
+    """What a user should know who did not ask for mapped weights (mode, as of `chosen_memory`) and gets them.
+
+    Raises ResourceError where what a verb needs exceeds the free memory, with the settings that would fit.
+    """
     free = memory().available if free_bytes is None else free_bytes
     if demand.needed() > free:
         raise ResourceError(demand.refusal(free))
+    if not demand.mapped or (mode or environment().memory) == "mapped":
+        return ()
+    return (
+        f"{format_bytes(demand.sizes.weights)} of weights do not fit beside the rest into the {format_bytes(free)} that are "
+        "free: they are mapped from their file, and each token waits for what the system does not keep of it (memory='mapped' asks "
+        "for that)",
+    )
 
 
 def _integers(document: object) -> Iterator[tuple[str, int]]:

@@ -48,6 +48,7 @@ def load_model(
     batch: int | None = None,
     threads: int | None = None,
     kv: str | None = None,
+    memory: str | None = None,
     adapter: Adapters = None,
     speculation: Speculation = "auto",
     progress: Callable[[str], None] | None = None,
@@ -60,9 +61,12 @@ def load_model(
     the checkpoint's precision, nothing is quantised unasked. context: positions to make room for. batch: sequences that have such
     room at the same time, None four or fewer where memory is short; those beyond wait. threads: None uses every core that the
     process may use. kv: format of keys and values, float32, float16, bf16 or int8; None that of float32 and float16 weights, else
-    bf16. adapter: a folder (or Hub name) with a LoRA or DoRA adapter to merge into the model, or several in order. speculation: ids that the
-    text itself foretells are computed ahead, which changes no byte: "auto" where that was measured to be faster, "off" never, a
-    number (1 to 15) of them wherever anything is foretold. progress: called with one-line messages during long work.
+    bf16. memory: "fast" reads the weights into memory of this process, in huge pages; "mapped" leaves them in a file that processes
+    share, which is slower and takes no memory that the system could not take back; "auto" is fast where that fits; None as
+    LLMOS_MEMORY says, else auto. adapter: a folder (or Hub name) with a LoRA or DoRA adapter to merge into the model, or several in
+    order. speculation: ids that the text itself foretells are computed ahead, which changes no byte: "auto" where that was measured
+    to be faster, "off" never, a number (1 to 15) of them wherever anything is foretold. progress: called with one-line messages
+    during long work.
 
     What a user should know (a stand-in for a name, a second rounding, settings left undone) is warned of as `ModelNotice`.
     Raises UserError for what cannot be used, FormatError for damaged files, ResourceError for too little memory or no compiler.
@@ -81,6 +85,7 @@ def load_model(
         context=context,
         batch=batch,
         threads=threads,
+        memory_mode=memory,
         adapters=adapter_list(adapter),
         progress=progress,
     )

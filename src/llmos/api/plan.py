@@ -4,12 +4,13 @@ import dataclasses
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
+from llmos import hardware
 from llmos.api.adapters import Adapters, adapter_list
 from llmos.api.demand import Demand, Verb
 from llmos.api.kernels import measure_kernels
-from llmos.api.limits import check_count, chosen_context
+from llmos.api.limits import check_count, chosen_context, chosen_memory
 from llmos.api.notice import ModelNotice
 from llmos.api.opening import open_source, open_tokenizer
 from llmos.api.operations import operations
@@ -21,7 +22,7 @@ from llmos.compiler import TARGETS, Graph, Options
 from llmos.core.errors import UserError
 from llmos.core.names import takes_named
 from llmos.core.units import as_bytes
-from llmos.hardware import memory, resident_bytes
+from llmos.hardware import resident_bytes
 from llmos.models import check_trainable
 from llmos.plan import Footprint, Roofs, pace
 
@@ -42,7 +43,8 @@ class Plan:
     memory: the parts of the phase that takes most; peak_bytes: the largest resident size of the process, the files that it maps
     among it; needed_bytes: what must be free, in needed_phase, which may be another phase; free_bytes: what is. largest_context and
     largest_batch: what fits of one while the other stays (of a batch at most 1024, which stands for more), None where a verb has
-    none; advice: settings that make it fit, each of one change or of as few as do, written as in Python.
+    none; advice: settings that make it fit, each of one change or of as few as do, written as in Python. memory_mode: weights in
+    memory of their own (fast) or in their file (mapped), None where the verb does not run.
     """
 
     model: str
@@ -68,6 +70,7 @@ class Plan:
     prefill_bound: str | None = None
     decode_bound: str | None = None
     roofs: Roofs | None = None
+    memory_mode: Literal["fast", "mapped"] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `llmos plan --json` writes it."""
@@ -83,6 +86,7 @@ def plan_model(
     batch: int = 1,
     weights: str | None = None,
     kv: str | None = None,
+    memory: str | None = None,
     adapter: Adapters = None,
     threads: int | None = None,
     prompt: int | None = None,
@@ -94,7 +98,7 @@ def plan_model(
 
     name: as for `load_model`. verb: run (one batch), serve (as run, for so long that all pages of keys and values come into
     use), compile (into a bundle) or train (`batch` sequences of `context` tokens a step). context: tokens of each sequence, prompt
-    and answer together; None as `load_model` chooses. batch: sequences at once. weights, kv, adapter, threads: as for `load_model`.
+    and answer together; None as `load_model` chooses. batch: sequences at once. weights, kv, memory, adapter, threads: as for `load_model`.
     prompt: tokens of each sequence that are its prompt, None half of the context, 512 at most. free_bytes: memory that may be
     taken, a number or a text such as "4GiB", None what is free now. measure: measure this machine for a few seconds, without which no speed is told.
 
@@ -110,10 +114,11 @@ def plan_model(
     reach, options = chosen_context(source.spec, context), choose_options(source, weights, kv)
     graph = planned_graph(source, options)
     wanted = demand(source, graph, context=reach, batch=batch, threads=threads, given=(weights, kv), verb=verb)
-    free = memory().available if free_bytes is None else as_bytes(free_bytes)
+    free = hardware.memory().available if free_bytes is None else as_bytes(free_bytes)
+    runs = verb in ("run", "serve")
+    wanted = chosen_memory(wanted, memory, free) if runs else wanted
     footprint = _footprint(source, wanted, free)
     needed = footprint.needed_bytes
-    runs = verb in ("run", "serve")
     read = _prompt(prompt, reach)
     counted = graph.encoder is None  # `operations` tells nothing of reading a source and of attending to it
     speed = _speed(graph, wanted, options, read, progress) if runs and measure and counted else {}
@@ -138,6 +143,7 @@ def plan_model(
         largest_context=wanted.largest_context(free) if runs else None,
         largest_batch=wanted.largest_batch(free) if runs else None,
         prompt=read if runs else None,
+        memory_mode=("mapped" if wanted.mapped else "fast") if runs else None,
         **speed,
     )
 

@@ -3,16 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
 from llmos.api.assemble import rope_tables, weights_bytes
 from llmos.api.demand import Demand, Verb, sizes_of
 from llmos.api.embedding_settings import EmbeddingSettings
 from llmos.api.facts import facts_of
-from llmos.api.limits import check_memory, chosen_context, chosen_reach
+from llmos.api.limits import check_memory, chosen_context, chosen_memory, chosen_reach
 from llmos.api.opening import open_source, open_tokenizer
 from llmos.api.options import choose_options
+from llmos.api.place import Placement, keeps_images
 from llmos.api.source import Source, told
 from llmos.artifact import Bundle
 from llmos.compiler import FORMATS, Graph, Options, build_graph, chosen_target, compile_code, graph_hash, to_dict
@@ -66,6 +66,7 @@ def prepare(
     batch: int | None = None,
     threads: int | None = None,
     target: str | None = None,
+    memory_mode: str | None = None,
     adapters: Sequence[str] = (),
     free_bytes: int | None = None,
     progress: Callable[[str], None] | None = None,
@@ -73,7 +74,7 @@ def prepare(
     """The compiled program of a model. weights: number format, None keeps the checkpoint's precision; context: positions.
 
     batch: full contexts to make room for, None as many as `plan.pool_pages` says. free_bytes: memory that may be taken, None
-    what is free.
+    what is free. memory_mode: fast, mapped or auto, None as the environment says.
     adapters: names of those to merge into it, in order.
 
     Raises UserError for names, formats and settings that cannot be used, FormatError for damaged files, ResourceError where
@@ -86,20 +87,24 @@ def prepare(
     tokenizer = open_tokenizer(source)
     free = memory().available if free_bytes is None else free_bytes
     wanted = demand(source, graph, context=reach, batch=batch or 1, threads=threads, given=(weights, kv))
-    check_memory(wanted, free)
+    wanted = chosen_memory(wanted, memory_mode, free)
+    told_of_memory = check_memory(wanted, free, memory_mode)
     chosen = chosen_target(target)
     library = compile_code(graph, chosen, include=include_dir(), kernels_hash=sources_hash(), progress=progress)
+    placement = Placement(source=source, options=options, graph=graph, library=library, progress=progress)
     program = Program(
         library=library,
         vocab=source.spec.vocab,
         width=source.spec.width,
         context=reach,
         weights_bytes=weights_bytes(graph),
-        fill_weights=_Filling(source, graph, library, progress),
+        fill_weights=placement.fill,
+        map_weights=placement.map if wanted.mapped else None,
         rope=rope_tables(source.spec, reach),
         whole=source.spec.bidirectional,
     )
     info = facts_of(source, options, graph, target=chosen.name, context=reach, weights_bytes=program.weights_bytes)
+    info["memory"] = "mapped" if wanted.mapped else "fast"
     return Prepared(
         program=program,
         n_pages=wanted.n_pages(free, batch),
@@ -111,7 +116,7 @@ def prepare(
         embedding=source.embedding,
         tokenizer_unapplied=source.tokenizer_unapplied,
         info=info,
-        notices=told(source, weights),
+        notices=(*told(source, weights), *told_of_memory),
     )
 
 
@@ -131,7 +136,9 @@ def demand(
     @cache
     def sizes(weights: str | None, kv: str | None) -> Sizes:
         chosen = graph if (weights, kv) == given else build_graph(source.spec, choose_options(source, weights, kv))
-        return sizes_of(chosen, source.spec, source.mapped, source.converted)
+        return sizes_of(
+            chosen, source.spec, source.mapped, source.converted, streamed=keeps_images(source)
+        )
 
     def smaller() -> list[str]:
         packed = {} if fixed else {format: sizes(format, given[1]).weights for format in FORMATS}
@@ -148,6 +155,7 @@ def demand(
         threads=threads or environment().threads or usable_cores(),
         sizes_in=lambda choice: sizes(choice.weights, choice.kv),
         weights=smaller,
+        mappable=fixed or environment().images_bytes > 0,
         kv=() if fixed else _SMALLER_KV.get(kept, ("int8",)),
     )
 
@@ -177,15 +185,3 @@ def _check_graph(bundle: Bundle, graph: Graph) -> None:
             "holds another graph than this LLMOS builds from its spec: it was changed, or compiled by another version, whose "
             "weights lie elsewhere; compile it again from its source",
         )
-
-
-class _Filling:
-    """Fills the weights once and lets go of the source, whose files would stay mapped as long as the model otherwise."""
-
-    def __init__(self, source: Source, graph: Graph, library: Path, progress: Callable[[str], None] | None):
-        self._fill: Callable[[memoryview], None] | None = lambda out: source.fill(graph, library, out, progress)
-
-    def __call__(self, out: memoryview) -> None:
-        fill, self._fill = self._fill, None
-        assert fill is not None, "a program's weights are filled once"
-        fill(out)

@@ -11,7 +11,6 @@ from llmos.api.base_names import other_bases
 from llmos.api.embedding_settings import EmbeddingSettings
 from llmos.artifact import Bundle
 from llmos.compiler import Graph
-from llmos.hardware import usable_cores
 from llmos.hub import Resolved
 from llmos.models import Spec
 from llmos.runtime import native_packer
@@ -19,7 +18,7 @@ from llmos.text import PromptFormat
 from llmos.weights import GgufFile, Parameters
 from llmos.weights.peft import AdaptedParameters
 
-__all__ = ["Source", "told"]
+__all__ = ["Source", "percent", "told"]
 
 _READ_AS_THEY_ARE = {"float32", "float16", "bf16"}
 
@@ -64,13 +63,10 @@ class Source:
         return self.parameters is not None and (bool(self.adapters) or not kinds <= _READ_AS_THEY_ARE)
 
     def fill(self, graph: Graph, library: Path, out: memoryview, progress: Callable[[str], None] | None) -> None:
-        """Put the packed weights into `out`. library: the graph's compiled code, which packs them."""
-        report = _percent(progress, "reading weights" if self.bundle else "packing weights")
-        if self.bundle is not None:
-            self.bundle.read_weights_into(out, report, threads=usable_cores())
-        else:
-            assert self.parameters is not None, "a source has a bundle or parameters"
-            fill_weights(graph, self.parameters, out, report, native_packer(library))
+        """Pack the weights into `out`. library: the graph's compiled code, which packs them."""
+        assert self.parameters is not None, "what has no parameters is packed already"
+        report, release = percent(progress, "packing weights"), self.parameters.checkpoint.release
+        fill_weights(graph, self.parameters, out, report, native_packer(library), release)
 
 
 def told(source: Source, weights: str | None) -> tuple[str, ...]:
@@ -88,5 +84,6 @@ def _titles(source: Source) -> Iterator[str]:
         yield title
 
 
-def _percent(progress: Callable[[str], None] | None, what: str) -> Callable[[int, int], None] | None:
+def percent(progress: Callable[[str], None] | None, what: str) -> Callable[[int, int], None] | None:
+    """A report of bytes done and bytes in all, told as a share."""
     return None if progress is None else lambda done, total: progress(f"{what} {100 * done // max(total, 1)} %")

@@ -96,13 +96,13 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     try:
         folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
     except OSError as error:
-        raise _explain(error, path) from error
+        raise cannot_write(error, path) from error
     try:
         yield folder / path.name
         try:
             os.replace(folder / path.name, path)
         except OSError as error:
-            raise _explain(error, path) from error
+            raise cannot_write(error, path) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

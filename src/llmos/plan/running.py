@@ -1,8 +1,9 @@
 """Memory of a model that is loaded and runs, and of one that is compiled into a bundle.
 
-Loading maps the checkpoint and packs it into memory of its own, so that both are there until the last matrix is packed; the
-map goes then (`api.prepare`). What runs are weights, keys and values, workspace and rope tables. Arenas lie in huge pages, so
-what is touched of them counts in steps of 2 MiB.
+Packing goes through the checkpoint in a stream: a few pieces of it are there at a time, for each thread, and what was read is let
+go of. What is rounded is packed into a file, which is read into memory of its own then, or mapped; the rest into memory at once.
+What runs are weights, keys and values, workspace and rope tables. Arenas lie in huge pages, so what is touched of them counts in
+steps of 2 MiB.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ MAX_TOKENS, MAX_OUTPUTS = 256, 64  # of a step, as `NativeExecutor` has them by 
 DRAFTED_ROWS = 16  # most rows of a step with guessed tokens; a sequence alone has half of them (runtime.drafting)
 _HUGE = 2 * 2**20
 _PACKED_AT_ONCE = 16 * 2**20  # float32 values that a packing thread holds of a matrix that is stored in another format
+_READ_AT_ONCE = 8 * 2**20  # bytes of a checkpoint in a piece of 4 million values, of bfloat16; pages are let go of after 8 of them
+_RELEASED_AFTER = 8
+_COPIED_AT_ONCE = 16 * 2**20
 _TABLE_POSITIONS = 1 << 14  # rope tables are computed in double for so many positions at a time (api.assemble)
 _CODE = 3 * 2**20  # engine, batch arrays and the library: the difference measured on llmos-mini
 _COMPILER = (
@@ -27,7 +31,8 @@ _COMPILER = (
 class Sizes:
     """What a compiled model is made of, in bytes, as the compiler lays it out and the checkpoint stores it.
 
-    weights: packed; source: of the checkpoint's tensors that are mapped to be packed, 0 for a bundle; converted: of the largest
+    weights: packed; source: of the checkpoint's tensors that are mapped to be packed, 0 for a bundle; streamed: they are packed into a
+    file first; converted: of the largest
     matrix in float32 where the stored format must be converted first, else 0; page: of keys and values of PAGE_TOKENS tokens in
     all layers, with those of a source for a model with an encoder, which lie in `tables` pages of the pool; rope: of the tables for
     one position; token, output: of the workspace for a token and an output row of a step. vocab: 0 for a model without an output head; whole: it computes a sequence, or the source of one, in one step.
@@ -43,6 +48,7 @@ class Sizes:
     vocab: int
     whole: bool = False
     tables: int = 1
+    streamed: bool = False
 
 
 def workspace_bytes(sizes: Sizes, max_tokens: int = MAX_TOKENS, max_outputs: int = MAX_OUTPUTS) -> int:
@@ -62,20 +68,29 @@ def context_bytes(sizes: Sizes, context: int) -> int:
 
 
 def running(
-    sizes: Sizes, *, held_bytes: int, context: int, batch: int, threads: int, pool_bytes: int | None = None
+    sizes: Sizes,
+    *,
+    held_bytes: int,
+    context: int,
+    batch: int,
+    threads: int,
+    pool_bytes: int | None = None,
+    mapped: bool = False,
 ) -> Footprint:
     """Loading, then `batch` sequences that fill their contexts.
 
     pool_bytes: size of the pool of keys and values where all of it comes into use, as it does in a process that serves for long
-    (pages of what has ended are kept for those who begin alike); None: only what the sequences use.
+    (pages of what has ended are kept for those who begin alike); None: only what the sequences use. mapped: weights stay in their
+    file.
     """
     kv = context_bytes(sizes, context) * batch
     pool = kv if pool_bytes is None else max(kv, pool_bytes)
     rope = Part(name="rope tables", n_bytes=sizes.rope * context)
-    weights = Part(name="weights", n_bytes=_touched(sizes.weights))
+    weights = Part(name="weights", n_bytes=sizes.weights if mapped else _touched(sizes.weights), mapped=mapped)
     code = Part(name="code and engine", n_bytes=_CODE)
     tables = Part(name="angles in double", n_bytes=3 * sizes.rope * min(context, _TABLE_POSITIONS))
-    loading = (rope, weights, *_packing(sizes, threads))
+    packing = _packing(sizes, threads)
+    loading = (rope, *packing) if sizes.streamed or mapped else (rope, weights, *packing)
     steps = (
         rope,
         weights,
@@ -92,7 +107,7 @@ def running(
 
 
 def compiling(sizes: Sizes, *, held_bytes: int, threads: int) -> Footprint:
-    """The compiler, a process of its own, then packing; a bundle is written from the packed weights in place."""
+    """The compiler, a process of its own, then packing into a file, and the bundle as a copy of that."""
     compiler = Phase(name="compiling", parts=(Part(name="C++ compiler", n_bytes=_COMPILER),))
     phases = packing(sizes, held_bytes=held_bytes, threads=threads).phases
     return Footprint(held_bytes=held_bytes, phases=(compiler, *phases))
@@ -100,14 +115,15 @@ def compiling(sizes: Sizes, *, held_bytes: int, threads: int) -> Footprint:
 
 def packing(sizes: Sizes, *, held_bytes: int, threads: int) -> Footprint:
     """What of compiling is left where the code is in the cache."""
-    weights = Part(name="weights", n_bytes=_touched(sizes.weights))
-    phases = (Phase(name="packing", parts=(weights, *_packing(sizes, threads))),)
+    copied = Part(name="copied", n_bytes=threads * min(sizes.weights, _COPIED_AT_ONCE))
+    phases = (Phase(name="packing", parts=_packing(sizes, threads)), Phase(name="writing", parts=(copied,)))
     return Footprint(held_bytes=held_bytes, phases=phases)
 
 
 def _packing(sizes: Sizes, threads: int) -> tuple[Part, ...]:
     converted = threads * min(sizes.converted, _PACKED_AT_ONCE)
-    return Part(name="checkpoint", n_bytes=sizes.source, mapped=True), Part(name="conversion", n_bytes=converted)
+    read = min(sizes.source, (_RELEASED_AFTER + 2 * threads + 1) * _READ_AT_ONCE)
+    return Part(name="checkpoint", n_bytes=read, mapped=True), Part(name="conversion", n_bytes=converted)
 
 
 def _workspace(sizes: Sizes, context: int, batch: int) -> Part:

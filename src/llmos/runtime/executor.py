@@ -112,8 +112,9 @@ class Executor(Protocol):
 class Program:
     """A compiled model. rope: tables as in the step ABI; whole: see `Executor`.
 
-    fill_weights writes `weights_bytes` packed bytes into a buffer. An executor calls it once, while it is made. A program lives
-    as long as the model, so what fills should let go of its files then.
+    fill_weights writes `weights_bytes` packed bytes into a buffer; or map_weights, where there is one, gives them in memory that
+    is read only. An executor calls it once, while it is made. A program lives as long as the model, so what fills should let go of
+    its files then.
     """
 
     library: Path
@@ -124,6 +125,7 @@ class Program:
     fill_weights: Callable[[memoryview], None]
     rope: np.ndarray
     whole: bool = False
+    map_weights: Callable[[], np.ndarray] | None = None
 
 
 def arena(n_bytes: int, what: str) -> mmap.mmap:
@@ -147,12 +149,8 @@ class NativeExecutor:
         assert self._library.llmos_weights_bytes() == program.weights_bytes, "code and weights do not belong together"
         self.page_bytes = self._library.llmos_page_bytes()
         workspace = self._library.llmos_workspace_bytes(max_tokens, max_outputs)
-        self._arenas = [
-            arena(program.weights_bytes, "weights"),
-            arena(n_pages * self.page_bytes, "keys and values"),
-            arena(workspace, "the workspace"),
-        ]
-        program.fill_weights(memoryview(self._arenas[0])[: program.weights_bytes])
+        self._arenas = [arena(n_pages * self.page_bytes, "keys and values"), arena(workspace, "the workspace")]
+        self._weights = _weights(program)
         self._rope = np.ascontiguousarray(program.rope, np.float32)
         self._pool = self._library.llmos_pool_create(threads)
         if not self._pool:
@@ -164,11 +162,11 @@ class NativeExecutor:
         self._buffers(max_pages=-(-program.context // abi.PAGE_TOKENS))
 
     def _describe(self, program: Program) -> abi.Model:
-        weights, kv, workspace = (abi.address(memory) for memory in self._arenas)
+        kv, workspace = (abi.address(memory) for memory in self._arenas)
         return abi.Model(
             abi_version=abi.ABI_VERSION,
             struct_bytes=ctypes.sizeof(abi.Model),
-            weights=weights,
+            weights=self._weights.ctypes.data,
             weights_bytes=program.weights_bytes,
             kv=kv,
             n_pages=self.n_pages,
@@ -312,6 +310,20 @@ class NativeExecutor:
             self._pool = None
             self._end_threads()
             self._arenas.clear()
+            self._weights = np.zeros(0, np.uint8)
+
+
+def _weights(program: Program) -> np.ndarray:
+    """The packed weights, in memory of their own or mapped."""
+    if program.map_weights is not None:
+        weights = program.map_weights()
+        assert weights.nbytes == program.weights_bytes and weights.ctypes.data % 64 == 0, (
+            "mapped as the code reads them"
+        )
+        return weights
+    memory = arena(program.weights_bytes, "weights")
+    program.fill_weights(memoryview(memory)[: program.weights_bytes])
+    return np.frombuffer(memory, np.uint8, program.weights_bytes)
 
 
 def _check_status(status: int) -> None:

@@ -1,0 +1,107 @@
+"""What the packed weights of a source depend on, as one key: never the same for two that could differ.
+
+A file is known by its size, its inode, the times when its bytes and its inode last changed, and a sample of its bytes. The system
+sets the second time whenever a file is written or replaced, and no program can set it back. Hashing all of a large file takes
+longer than reading packed weights.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from llmos import compiler, models, weights
+from llmos.api import assemble
+from llmos.api.options import formats_of
+from llmos.api.source import Source
+from llmos.compiler import Graph, Options, graph_hash
+from llmos.native import sources_hash
+
+__all__ = ["files_key", "image_key", "is_settled"]
+
+_SAMPLES, _SAMPLE_BYTES = 16, 4096
+_WHOLE_BYTES = 1 << 20  # files up to this size are hashed
+_TICK_NS, _COARSE_NS = (
+    50_000_000,
+    2_000_000_000,
+)  # how far a clock of file times may lag, where it is fine and where it is not
+
+
+def image_key(source: Source, options: Options, graph: Graph) -> str:
+    """Hex key: of files, their reading, formats, layout and the code that packs. Raises OSError where a file is gone."""
+    facts = {
+        "code": _code_hash(),
+        "graph": graph_hash(graph),
+        "formats": formats_of(options),
+        "config": source.config,
+        "files": [_identity(path) for path in _files(source)],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def files_key(source: Source, *facts: str) -> str:
+    """Hex key of a source's files, and of something more."""
+    found = [*map(_identity, _files(source)), *facts]
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def is_settled(source: Source) -> bool:
+    """Whether no file was changed so lately that a further change could carry the same time. Waits for that, 2 seconds at most."""
+    until = time.monotonic_ns() + _COARSE_NS + _TICK_NS
+    while not all(_is_settled(os.stat(path), time.time_ns()) for path in _files(source)):
+        if time.monotonic_ns() > until:  # a time in the future
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _is_settled(found: os.stat_result, now_ns: int) -> bool:
+    newest = max(found.st_mtime_ns, found.st_ctime_ns)
+    coarse = newest % 1_000_000 == 0  # a file system that counts seconds
+    return newest + (_COARSE_NS if coarse else _TICK_NS) < now_ns
+
+
+def _files(source: Source) -> Iterable[Path]:
+    """Everything that says what the weights are: those read, those of adapters, and settings beside either."""
+    found = [*source.mapped, *source.files]
+    folders = [source.resolved.path]
+    for each in source.adapters:
+        found += each.adapter.files()
+        folders.append(each.adapter.path)
+    for folder in filter(Path.is_dir, folders):
+        found += sorted(folder.glob("*.json"))
+    return dict.fromkeys(found)
+
+
+def _identity(path: Path) -> list[int | str]:
+    with path.open("rb", buffering=0) as file:
+        found = os.fstat(file.fileno())
+        digest = hashlib.sha256()
+        if found.st_size <= _WHOLE_BYTES:
+            digest.update(file.read(_WHOLE_BYTES))
+            return [path.name, digest.hexdigest()]
+        for i in range(_SAMPLES):
+            file.seek(i * (found.st_size - _SAMPLE_BYTES) // (_SAMPLES - 1))
+            digest.update(file.read(_SAMPLE_BYTES))
+    return [
+        path.name,
+        digest.hexdigest(),
+        found.st_size,
+        found.st_ino,
+        found.st_mtime_ns,
+        found.st_ctime_ns,
+    ]
+
+
+@functools.cache
+def _code_hash() -> str:
+    """The code that reads weights, names, lays out and packs them."""
+    digest = hashlib.sha256(sources_hash().encode())
+    folders = [Path(str(module.__file__)).parent for module in (weights, models, compiler)]
+    files = [Path(str(assemble.__file__)), *(path for folder in folders for path in folder.rglob("*.py"))]
+    for path in sorted(files):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

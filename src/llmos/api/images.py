@@ -1,0 +1,211 @@
+"""Images of packed weights in the cache: found by key, made in a stream, the least used removed where they take too much.
+
+Loading never depends on them: what is damaged is removed and made again, and where none can be kept a checkpoint is packed
+each time.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmos.api.assemble import weights_bytes, write_weights
+from llmos.api.image_key import files_key, image_key, is_settled
+from llmos.api.options import formats_of
+from llmos.api.source import Source
+from llmos.artifact import Bundle, PackedBytes, image_bytes, image_facts, n_sums, open_image, part_files, writing
+from llmos.compiler import Graph, Options
+from llmos.core.env import environment
+from llmos.core.errors import FormatError, LlmosError, ResourceError, UserError
+from llmos.core.files import atomic_write, make_directory
+from llmos.core.log import get_logger
+from llmos.core.units import format_bytes
+from llmos.runtime import native_checksum, native_packer
+
+__all__ = ["Images", "StoredImage", "bundle_sums", "keep_bundle_sums", "remove_images", "stored_images"]
+
+_SUFFIX = ".image"
+_SPARE_BYTES = 1 << 30  # of the disk, which an image may not take
+_LEFT_S = 14 * 24 * 3600.0  # how long what a killed writer left is kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """The images of a source in certain formats. library: its compiled code, which packs and checks; folder: where they
+    are kept in place of the cache, without a limit.
+    """
+
+    source: Source
+    options: Options
+    graph: Graph
+    library: Path
+    folder: Path | None = None
+
+    def find(self) -> PackedBytes | None:
+        """The image that is there; one that is damaged is removed."""
+        key = image_key(self.source, self.options, self.graph)
+        path = self._path(key)
+        try:
+            found = open_image(path, key, weights_bytes(self.graph))
+        except FileNotFoundError:
+            return None
+        except (FormatError, OSError, ValueError) as error:
+            self.remove(path, str(error))
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)  # what is used is kept
+        return found
+
+    def make(self, progress: Callable[[int, int], None] | None = None) -> PackedBytes:
+        """Pack the weights into an image, going on with what was left, and return it.
+
+        Raises ResourceError where the disk or the room for images is too small, UserError for values that a format cannot hold
+        and where the cache cannot be written.
+        """
+        source = self.source
+        assert source.parameters is not None, "what has no parameters is packed already"
+        key = image_key(source, self.options, self.graph)
+        if not is_settled(source):
+            raise ResourceError("its files carry times in the future")
+        n_bytes, path = weights_bytes(self.graph), self._path(key)
+        if self.folder is None:
+            _make_room(path, image_bytes(n_bytes))
+        facts = {"key": key, "model": source.resolved.display, "formats": formats_of(self.options)}
+        checksum, pack_rows = native_checksum(self.library), native_packer(self.library)
+        with writing(path, facts, n_bytes, checksum) as writer:
+            if writer is not None:
+                release = source.parameters.checkpoint.release
+                write_weights(self.graph, source.parameters, writer, progress, pack_rows, release)
+                if image_key(source, self.options, self.graph) != key:
+                    writer.discard()
+                    raise ResourceError("its files were changed while they were read")
+        return open_image(path, key, n_bytes)
+
+    def _path(self, key: str) -> Path:
+        return _folder() / f"{key}{_SUFFIX}" if self.folder is None else self.folder / f".{key}{_SUFFIX}"
+
+    def remove(self, path: Path, why: str) -> None:
+        get_logger("images").warning("%s: packing the weights again", why)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def bundle_sums(source: Source, bundle: Bundle) -> np.ndarray | None:
+    """The checksums that were kept of a bundle's weights when they were held to its hashes; None of another file or a new one."""
+    try:
+        data = _sums_path(source, bundle).read_bytes()
+    except OSError:
+        return None
+    sums = np.frombuffer(data[32:], "<u8").astype(np.uint64) if len(data) % 8 == 0 and len(data) >= 32 else None
+    if sums is None or hashlib.sha256(data[32:]).digest() != data[:32] or len(sums) != n_sums(bundle.weights_bytes):
+        return None
+    return sums
+
+
+def keep_bundle_sums(source: Source, bundle: Bundle, sums: np.ndarray) -> None:
+    """Keep them where that can be done: it makes the next load faster and nothing more."""
+    if not is_settled(source):
+        return
+    data = sums.astype("<u8").tobytes()
+    try:
+        with atomic_write(_sums_path(source, bundle)) as file:
+            file.write(hashlib.sha256(data).digest() + data)
+    except LlmosError as error:
+        get_logger("images").debug("%s", error)
+
+
+def _sums_path(source: Source, bundle: Bundle) -> Path:
+    return _folder() / f"{files_key(source, bundle.manifest['sha256']['weights.bin'])}.sums"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredImage:
+    """A file of the cache. model, formats: whose weights these are, None of one that is not finished or damaged; used_s: when it was
+    used last, in seconds since 1970.
+    """
+
+    path: Path
+    n_bytes: int
+    used_s: float
+    model: str | None = None
+    weights: str | None = None
+
+
+def stored_images(facts: bool = True) -> list[StoredImage]:
+    """The images that there are and what unfinished ones take, the least used first. facts: look into them for whose they are."""
+    found = []
+    for path in _files():
+        with contextlib.suppress(OSError):
+            stat, about = path.stat(), _facts(path) if facts else {}
+            n_bytes = _disk_bytes(stat)
+            model, weights = about.get("model"), about.get("formats", {}).get("weights")
+            found.append(StoredImage(path=path, n_bytes=n_bytes, used_s=stat.st_mtime, model=model, weights=weights))
+    return sorted(found, key=lambda image: image.used_s)
+
+
+def remove_images() -> int:
+    """Remove every image, unfinished ones too, and return how many bytes they took. What a process reads of them stays readable."""
+    found = stored_images(facts=False)
+    for image in found:
+        image.path.unlink(missing_ok=True)
+    return sum(image.n_bytes for image in found)
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    try:
+        return image_facts(path)
+    except (FormatError, OSError, ValueError):
+        return {}
+
+
+def _make_room(path: Path, n_bytes: int) -> None:
+    """Remove images until one of n_bytes may be added. Raises ResourceError where it may not be even so."""
+    limit = environment().images_bytes
+    if n_bytes > limit:
+        raise ResourceError(
+            f"packed weights take {format_bytes(n_bytes)}; LLMOS_IMAGES allows {format_bytes(limit)} in the cache"
+        )
+    try:
+        make_directory(path.parent)
+    except UserError as error:
+        raise ResourceError(str(error)) from error
+    mine = {path, *part_files(path)}
+    others = [image for image in stored_images(facts=False) if image.path not in mine]
+    for image in others:
+        unfinished = image.path.name.startswith(".")
+        old = unfinished and time.time() - image.used_s > _LEFT_S
+        over = sum(other.n_bytes for other in others if other.path.exists()) + n_bytes > limit
+        if old or (over and not unfinished):
+            with contextlib.suppress(OSError):
+                image.path.unlink()
+    _check_disk(path.parent, n_bytes - sum(_disk_bytes(part.stat()) for part in mine if part.exists()))
+
+
+def _check_disk(folder: Path, n_bytes: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < n_bytes + _SPARE_BYTES:
+        raise ResourceError(
+            f"packed weights take {format_bytes(n_bytes)} more in the cache ({environment().cache}), and the disk has "
+            f"{format_bytes(free)} free"
+        )
+
+
+def _files() -> Iterator[Path]:
+    with contextlib.suppress(OSError):
+        yield from (path for path in _folder().iterdir() if path.suffix in (_SUFFIX, ".part", ".journal", ".sums"))
+
+
+def _folder() -> Path:
+    return environment().cache / "weights"
+
+
+def _disk_bytes(found: os.stat_result) -> int:
+    """What a file takes on the disk: an unfinished one has holes."""
+    return 512 * found.st_blocks if hasattr(found, "st_blocks") else found.st_size

@@ -1,0 +1,123 @@
+"""How a program comes by its weights: read into huge pages (`fast`), or mapped from a file that processes share (`mapped`).
+
+A large checkpoint is packed once, into an image in the cache (`api.images`); a bundle is one already. The first time that a
+bundle is read, its bytes are held to the hashes in it, and checksums of them are kept, which later loads compare: they are
+several times as fast.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from llmos.api.images import Images, bundle_sums, keep_bundle_sums
+from llmos.api.notice import ModelNotice
+from llmos.api.source import Source, percent
+from llmos.artifact import Bundle, Checksum, PackedBytes, checksums, map_packed, read_packed
+from llmos.compiler import Graph, Options
+from llmos.core.env import environment
+from llmos.core.errors import FormatError, ResourceError, UserError
+from llmos.hardware import memory, usable_cores
+from llmos.runtime import native_checksum
+
+__all__ = ["KEPT_FROM_BYTES", "Placement", "keeps_images"]
+
+KEPT_FROM_BYTES = 32 << 20  # of a checkpoint: a smaller one is packed as fast as an image is read
+
+
+def keeps_images(source: Source) -> bool:
+    """Whether the packed weights of a source are kept in the cache."""
+    if source.parameters is None or not environment().images_bytes:
+        return False
+    return sum(path.stat().st_size for path in source.mapped) >= KEPT_FROM_BYTES
+
+
+@dataclass(kw_only=True)
+class Placement:
+    """The weights of one model, placed once: then the source, whose files would stay mapped otherwise, is let go of."""
+
+    source: Source | None
+    options: Options
+    graph: Graph
+    library: Path
+    progress: Callable[[str], None] | None = None
+    _checksum: Checksum = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._checksum = native_checksum(self.library)
+
+    def fill(self, out: memoryview) -> None:
+        """Put the packed weights into `out`."""
+        source = self._take()
+        if source.bundle is not None:
+            return self._fill_from_bundle(source, source.bundle, out)
+        try:
+            packed = self._image(source) if keeps_images(source) else None
+        except ResourceError as error:
+            warnings.warn(
+                f"packed weights are not kept: {error}; the checkpoint is packed at each load",
+                ModelNotice,
+                stacklevel=2,
+            )
+            packed = None
+        if packed is None:
+            return source.fill(self.graph, self.library, out, self.progress)
+        try:
+            self._read(packed, out)
+        except FormatError as error:
+            images = self._images(source)
+            images.remove(packed.path, str(error))
+            self._read(images.make(percent(self.progress, "packing weights")), out)
+
+    def map(self) -> np.ndarray:
+        """The packed weights in pages of a file. Raises ResourceError where there is no such file and none can be made."""
+        source = self._take()
+        if source.bundle is not None:
+            return self._map_bundle(source, source.bundle)
+        packed = self._image(source)
+        try:
+            return map_packed(packed, self._checksum)
+        except FormatError as error:
+            images = self._images(source)
+            images.remove(packed.path, str(error))
+            return map_packed(images.make(percent(self.progress, "packing weights")), self._checksum)
+
+    def _take(self) -> Source:
+        source, self.source = self.source, None
+        assert source is not None, "a program's weights are placed once"
+        return source
+
+    def _images(self, source: Source) -> Images:
+        return Images(source=source, options=self.options, graph=self.graph, library=self.library)
+
+    def _image(self, source: Source) -> PackedBytes:
+        """The image of a checkpoint, made where there is none."""
+        images = self._images(source)
+        return images.find() or images.make(percent(self.progress, "packing weights"))
+
+    def _read(self, packed: PackedBytes, out: memoryview) -> None:
+        """Read into place. What is read is dropped from the cache of files only where memory is short: else loading again
+        would wait for the disk, and the system gives that memory to whoever asks for it anyway."""
+        short = memory().available < 2 * packed.n_bytes
+        report = percent(self.progress, "reading weights")
+        read_packed(packed, out, self._checksum, threads=usable_cores(), drop_behind=short, progress=report)
+
+    def _fill_from_bundle(self, source: Source, bundle: Bundle, out: memoryview) -> None:
+        sums = bundle_sums(source, bundle)
+        if sums is not None:
+            return self._read(bundle.packed(sums), out)
+        bundle.read_weights_into(out, percent(self.progress, "reading weights"), threads=usable_cores())
+        found = checksums(bundle.packed(), self._checksum, threads=usable_cores(), held=out)
+        keep_bundle_sums(source, bundle, found)
+
+    def _map_bundle(self, source: Source, bundle: Bundle) -> np.ndarray:
+        packed = bundle.packed(bundle_sums(source, bundle))
+        if packed.offset % 64:
+            raise UserError(f"{bundle.path} cannot be mapped: its weights do not begin at a multiple of 64 bytes")
+        if not len(packed.sums):
+            bundle.check_weights(percent(self.progress, "checking weights"), threads=usable_cores())
+            packed = bundle.packed(checksums(packed, self._checksum, threads=usable_cores()))
+            keep_bundle_sums(source, bundle, packed.sums)
+        return map_packed(packed, self._checksum)
