@@ -229,11 +229,11 @@ def test_plan_tells_memory_and_speed():
 
 
 def test_a_plan_that_does_not_fit_says_what_would():
-    done = llmos("plan", "llmos-mini", "--batch", "500", "--memory", "64MiB", "--quick")
+    done = llmos("plan", "llmos-mini", "--batch", "500", "--free", "64MiB", "--quick")
     assert done.returncode == 3
     assert "it does not fit" in done.stdout
     assert re.search(r"to make it fit: .*--batch \d+", done.stdout)
-    assert json.loads(llmos("plan", "llmos-mini", "--memory", "1MiB", "--quick", "--json").stdout)["fits"] is False
+    assert json.loads(llmos("plan", "llmos-mini", "--free", "1MiB", "--quick", "--json").stdout)["fits"] is False
 
 
 def test_doctor_measures_this_machine():
@@ -294,7 +294,7 @@ def test_a_prompt_over_the_context_is_refused_with_the_counts():
         (("info", "https://huggingface.co/owner/name:Q4_0"), "write owner/name:Q4_0\n"),
         (("info", "./:Q4_0"), "./ is here, without :Q4_0"),
         (("tran",), "train"),
-        (("plan", "llmos-mini", "--memory", "much"), "'much' is not a size"),
+        (("plan", "llmos-mini", "--free", "much"), "'much' is not a size"),
         (("compile", "llmos-mini", "-o", "mini.bin"), ".llm"),
         (("train", "no-such-recipe.toml"), "no-such-recipe"),
         (("completion", "tcsh"), "bash"),

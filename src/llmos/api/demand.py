@@ -126,7 +126,7 @@ class Demand:
         now, sizes = self.now, self.sizes
         weights = f"{format_bytes(sizes.weights)} for weights"
         if self.verb == "pack":
-            return f"{format_bytes(self.needed())} to pack {weights.removesuffix(' for weights')} of weights"
+            return f"{format_bytes(self.needed())} to be compiled"
         kv = now.batch * context_bytes(sizes, now.context) + sizes.rope * now.context
         rest = max(0, replace(self, mapped=True).needed() - kv)
         held = (

@@ -77,6 +77,8 @@ class Images:
         n_bytes, path = weights_bytes(self.graph), self._path(key)
         if self.folder is None:
             _make_room(path, image_bytes(n_bytes))
+        else:
+            _check_disk(path, 2 * image_bytes(n_bytes))  # the bundle is made of it there
         facts = {"key": key, "model": source.resolved.display, "formats": formats_of(self.options)}
         checksum, pack_rows = native_checksum(self.library), native_packer(self.library)
         with writing(path, facts, n_bytes, checksum) as writer:
@@ -185,15 +187,16 @@ def _make_room(path: Path, n_bytes: int) -> None:
         if old or (over and not unfinished):
             with contextlib.suppress(OSError):
                 image.path.unlink()
-    _check_disk(path.parent, n_bytes - sum(_disk_bytes(part.stat()) for part in mine if part.exists()))
+    _check_disk(path, n_bytes)
 
 
-def _check_disk(folder: Path, n_bytes: int) -> None:
-    free = shutil.disk_usage(folder).free
+def _check_disk(path: Path, n_bytes: int) -> None:
+    """Raise ResourceError where a disk has no room for n_bytes, of which an unfinished image at `path` may be a part."""
+    n_bytes -= sum(_disk_bytes(part.stat()) for part in (path, *part_files(path)) if part.exists())
+    free = shutil.disk_usage(make_directory(path.parent)).free
     if free < n_bytes + _SPARE_BYTES:
         raise ResourceError(
-            f"packed weights take {format_bytes(n_bytes)} more in the cache ({environment().cache}), and the disk has "
-            f"{format_bytes(free)} free"
+            f"packed weights take {format_bytes(n_bytes)} more in {path.parent}, and the disk has {format_bytes(free)} free"
         )
 
 

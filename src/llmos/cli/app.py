@@ -32,6 +32,7 @@ _VERBS = {
     "plan": ("llmos.cli.plan", "Tell the memory and the speed of a verb beforehand."),
     "compile": ("llmos.cli.compile", "Compile a model into one file."),
     "train": ("llmos.cli.train", "Train a model from a recipe."),
+    "cache": ("llmos.cli.cache", "List or remove what is kept on the disk to start faster."),
     "doctor": ("llmos.cli.doctor", "Examine this machine and this installation."),
     "completion": ("llmos.cli.completion", "Print the completion script of a shell."),
 }

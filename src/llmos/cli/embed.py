@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from llmos.cli.formats import model_options
+from llmos.cli.formats import memory_option, model_options
 from llmos.cli.loading import load, told_notices
 from llmos.cli.names import complete_model
 from llmos.core.errors import UserError
@@ -46,6 +46,7 @@ _AT_ONCE = 256  # texts whose vectors are written together, so that a long file 
     help="For longer ones: an error, or leave out their end [error].",
 )
 @model_options
+@memory_option
 @click.option(
     "--context",
     type=click.IntRange(1),
@@ -69,7 +70,7 @@ def command(model: str, texts: tuple[str, ...], file: Path | None, output: Path 
     if texts and file is not None:
         raise click.UsageError("texts are given as arguments or in --file, not both")
     how = {name: flags[name] for name in ("pooling", "normalize", "prompt", "prompt_name", "max_tokens", "truncate")}
-    loaded = load(model, **{name: flags[name] for name in ("weights", "kv", "adapter", "context", "threads")})
+    loaded = load(model, **{name: flags[name] for name in ("weights", "kv", "memory", "adapter", "context", "threads")})
     with told_notices():
         pairs = _embedded(loaded, texts or _lines(file), how)
         if output is not None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["KV", "WEIGHTS", "model_options"]
+__all__ = ["KV", "WEIGHTS", "memory_option", "model_options"]
 
 WEIGHTS = click.Choice(["float32", "float16", "bf16", "int8", "int4", "uint4"])
 KV = click.Choice(["float32", "float16", "bf16", "int8"])
@@ -35,3 +35,12 @@ def model_options(command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def memory_option(command: Command) -> Command:
+    """Gives a command the parameter memory, as `llmos.api.load_model` takes it."""
+    return click.option(
+        "--memory",
+        type=click.Choice(["auto", "fast", "mapped"]),
+        help="Weights in memory of their own, or mapped from a file; auto maps them where only that fits [LLMOS_MEMORY, else auto].",
+    )(command)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from llmos.cli.formats import model_options
+from llmos.cli.formats import memory_option, model_options
 from llmos.cli.loading import told_notices
 from llmos.cli.names import complete_model
 from llmos.cli.terminal import Progress, write_json
@@ -19,6 +19,7 @@ _LABEL = 23  # columns: the longest label and a space
 @click.command("info")
 @click.argument("model", shell_complete=complete_model)
 @model_options
+@memory_option
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
 def command(model: str, as_json: bool, **settings: Any) -> None:
     """Show what a model is made of: family, sizes, formats, prompt format, hashes. It is not loaded for that."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from llmos.cli.formats import model_options
+from llmos.cli.formats import memory_option, model_options
 from llmos.cli.loading import told_notices
 from llmos.cli.names import complete_model
 from llmos.cli.terminal import Progress, counted, write_json
@@ -32,16 +32,17 @@ _REFUSED = 3  # as where too little memory stops a verb
 )
 @click.option("--batch", type=click.IntRange(1), default=1, metavar="N", help="Sequences at the same time [1].")
 @model_options
+@memory_option
 @click.option(
     "--threads", type=click.IntRange(1), metavar="N", help="Threads to use [LLMOS_THREADS, else every usable core]."
 )
 @click.option(
     "--prompt", type=click.IntRange(1), metavar="N", help="Tokens of each prompt [half of the context, at most 512]."
 )
-@click.option("--memory", metavar="SIZE", help="Plan for so much free memory, such as 4GiB [what is free now].")
+@click.option("--free", metavar="SIZE", help="Plan for so much free memory, such as 4GiB [what is free now].")
 @click.option("--quick", is_flag=True, help="Tell no speed, for which this machine is measured for a few seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
-def command(model: str, memory: str | None, quick: bool, as_json: bool, **settings: Any) -> None:
+def command(model: str, free: str | None, quick: bool, as_json: bool, **settings: Any) -> None:
     """Tell what a verb would take with a model: memory and speed, what fits, and what bounds it.
 
     Nothing is compiled for the model, loaded or written. Exits with 3 where it does not fit.
@@ -51,7 +52,7 @@ def command(model: str, memory: str | None, quick: bool, as_json: bool, **settin
     with told_notices(), Progress() as progress:
         plan = plan_model(
             model,
-            free_bytes=None if memory is None else parse_bytes(memory),
+            free_bytes=None if free is None else parse_bytes(free),
             measure=not quick,
             progress=progress,
             **settings,
@@ -100,7 +101,8 @@ def _size(plan: Any) -> str:
 def _numbers(plan: Any) -> str:
     if plan.verb == "train":
         return "parameters float32, products bf16"
-    return f"weights {plan.weights}, keys and values {plan.kv}"
+    mapped = ", mapped from a file" if plan.memory_mode == "mapped" else ""
+    return f"weights {plan.weights}{mapped}, keys and values {plan.kv}"
 
 
 def _no_speed(verb: str, quick: bool) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from llmos.cli.formats import model_options
+from llmos.cli.formats import memory_option, model_options
 from llmos.cli.loading import load
 from llmos.cli.names import complete_model
 from llmos.cli.terminal import tell, write_json
@@ -60,6 +60,7 @@ __all__ = ["command"]
     help="For a prompt over the context: an error, or leave out its beginning [in a chat drop_oldest, else error].",
 )
 @model_options
+@memory_option
 @click.option(
     "--context",
     type=click.IntRange(1),
@@ -96,7 +97,7 @@ def command(words: tuple[str, ...], chat: bool | None, as_json: bool, **flags: A
     """
     name, prompt = _split(words)
     sampling = _sampling(flags)
-    settings = {key: flags[key] for key in ("weights", "kv", "context", "threads", "adapter")}
+    settings = {key: flags[key] for key in ("weights", "kv", "memory", "context", "threads", "adapter")}
     how = flags["speculation"] or "auto"
     settings["speculation"] = int(how) if how.isdecimal() else how
     if prompt is None and sys.stdin.isatty() and not as_json:

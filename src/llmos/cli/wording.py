@@ -5,7 +5,7 @@ import re
 __all__ = ["in_flags"]
 
 _NAMED = re.compile(
-    r"(?<![\w/.'=-])(overflow|weights|kv|context|batch|threads|truncate|pooling)='?(\w+)'?(?: or '(\w+)')?(?![\w/.])"
+    r"(?<![\w/.'=-])(overflow|weights|kv|memory|context|batch|threads|truncate|pooling)='?(\w+)'?(?: or '(\w+)')?(?![\w/.])"
 )  # not within a path
 _FIRST = re.compile(
     r"^(max_tokens|temperature|top_p|top_k|min_p|repetition_penalty|seed|context|threads|prompt|speculation)(?= (?:is|must be) )"
