@@ -25,6 +25,7 @@ from shapes import A, B, tensors, write_folder
 HERE = Path(__file__).resolve()
 LARGE = B | {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}
 LARGE |= {"num_key_value_heads": 32, "head_dim": 128}
+RANDOM_BYTES = 1 << 30
 PROMPT = [5, 6, 7]
 
 
@@ -81,7 +82,9 @@ def made(folder: Path, config: dict[str, Any]) -> None:
 
 
 def write_large(folder: Path, shard_bytes: int = 4 << 30) -> None:
-    """bfloat16 shards with an index, of one random block repeated: what is in them costs no time to make."""
+    """bfloat16 shards with an index, of one random block repeated; all but RANDOM_BYTES of each are holes, which read as zeros, to
+    spare the disk.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     block = (rng.standard_normal(8 << 20, np.float32) * 0.02).view(np.uint32) >> 16
@@ -102,9 +105,9 @@ def write_large(folder: Path, shard_bytes: int = 4 << 30) -> None:
         text = json.dumps(header).encode()
         with (folder / file).open("wb") as out:
             out.write(len(text).to_bytes(8, "little") + text)
-            for _, _, n_bytes in shard:
-                for start in range(0, n_bytes, len(data)):
-                    out.write(data[: min(len(data), n_bytes - start)])
+            for _ in range(min(at, RANDOM_BYTES) // len(data)):
+                out.write(data)
+            out.truncate(8 + len(text) + at)
     index = {name: file for file, shard in zip(files, shards, strict=True) for name, _, _ in shard}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
     (folder / "config.json").write_text(json.dumps(LARGE))

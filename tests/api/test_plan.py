@@ -74,7 +74,8 @@ def wanted(**settings):
 def applied(advice: str) -> dict[str, object]:
     """The settings that a piece of advice names."""
     pairs = (setting.split("=") for setting in advice.split(" and "))
-    return {name: ast.literal_eval(value) for name, value in pairs}
+    found = {name: ast.literal_eval(value) for name, value in pairs}
+    return {"memory_mode" if name == "memory" else name: value for name, value in found.items()}
 
 
 @pytest.mark.toolchain
@@ -85,12 +86,14 @@ def applied(advice: str) -> dict[str, object]:
 def test_every_setting_that_a_refusal_advises_loads_and_runs_in_that_memory(tmp_path, settings, share):
     free = limited(tmp_path, int(share * wanted(**settings).needed()))
     with pytest.raises(ResourceError, match=r"llmos-mini needs .* for weights, .* is free: ") as caught:
-        prepare("llmos-mini", free_bytes=free, threads=1, **settings)
+        prepare("llmos-mini", free_bytes=free, threads=1, memory_mode="fast", **settings)
     advice = str(caught.value).rpartition("is free: choose ")[2].split(", or ")
     assert advice
     assert all(applied(piece) for piece in advice)
     for piece in advice:
-        prepared = prepare("llmos-mini", free_bytes=free, threads=1, **settings | applied(piece))
+        prepared = prepare(
+            "llmos-mini", free_bytes=free, threads=1, **{"memory_mode": "fast"} | settings | applied(piece)
+        )
         with Model(prepared, threads=1) as model:
             assert len(model.generate_tokens("Once", max_tokens=3, temperature=0, ignore_eos=True)) == 3
 
@@ -98,6 +101,20 @@ def test_every_setting_that_a_refusal_advises_loads_and_runs_in_that_memory(tmp_
 def test_the_largest_batch_ends_where_more_would_only_wait():
     assert wanted().largest_batch(2**60) == MOST_SEQUENCES
     assert wanted(batch=3000).largest_batch(2**60) == 3000
+
+
+def test_mapping_the_weights_is_advised_where_it_helps_and_planned_unasked():
+    made = wanted()
+    assert "memory='mapped'" in made.advice(made.needed() - 1)
+    free = made.needed() - MIB
+    planned = {
+        mode: llm.plan("llmos-mini", context=512, threads=1, free_bytes=free, memory=mode, measure=False)
+        for mode in ("fast", "auto")
+    }
+    assert [(mode, plan.fits, plan.memory_mode) for mode, plan in planned.items()] == [
+        ("fast", False, "fast"),
+        ("auto", True, "mapped"),
+    ]
 
 
 def test_one_more_than_the_largest_that_fits_does_not_fit():

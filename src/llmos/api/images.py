@@ -33,7 +33,7 @@ __all__ = ["Images", "StoredImage", "bundle_sums", "keep_bundle_sums", "remove_i
 
 _SUFFIX = ".image"
 _SPARE_BYTES = 1 << 30  # of the disk, which an image may not take
-_LEFT_S = 14 * 24 * 3600.0  # how long what a killed writer left is kept
+_LEFT_S = 14 * 24 * 3600.0  # how long what a killed writer left is kept, and checksums of bundles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +181,7 @@ def _make_room(path: Path, n_bytes: int) -> None:
     mine = {path, *part_files(path)}
     others = [image for image in stored_images(facts=False) if image.path not in mine]
     for image in others:
-        unfinished = image.path.name.startswith(".")
+        unfinished = image.path.suffix != _SUFFIX
         old = unfinished and time.time() - image.used_s > _LEFT_S
         over = sum(other.n_bytes for other in others if other.path.exists()) + n_bytes > limit
         if old or (over and not unfinished):

@@ -105,12 +105,13 @@ class Placement:
         read_packed(packed, out, self._checksum, threads=usable_cores(), drop_behind=short, progress=report)
 
     def _fill_from_bundle(self, source: Source, bundle: Bundle, out: memoryview) -> None:
-        sums = bundle_sums(source, bundle)
+        sums = bundle_sums(source, bundle) if bundle.weights_bytes >= KEPT_FROM_BYTES else None
         if sums is not None:
             return self._read(bundle.packed(sums), out)
         bundle.read_weights_into(out, percent(self.progress, "reading weights"), threads=usable_cores())
-        found = checksums(bundle.packed(), self._checksum, threads=usable_cores(), held=out)
-        keep_bundle_sums(source, bundle, found)
+        if bundle.weights_bytes >= KEPT_FROM_BYTES:
+            found = checksums(bundle.packed(), self._checksum, threads=usable_cores(), held=out)
+            keep_bundle_sums(source, bundle, found)
 
     def _map_bundle(self, source: Source, bundle: Bundle) -> np.ndarray:
         packed = bundle.packed(bundle_sums(source, bundle))
