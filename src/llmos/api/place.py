@@ -27,11 +27,16 @@ __all__ = ["KEPT_FROM_BYTES", "Placement", "keeps_images"]
 KEPT_FROM_BYTES = 32 << 20  # of a checkpoint: a smaller one is packed as fast as an image is read
 
 
-def keeps_images(source: Source) -> bool:
-    """Whether the packed weights of a source are kept in the cache."""
+def keeps_images(source: Source, packed_bytes: int) -> bool:
+    """Whether the packed weights of a source are kept in the cache: those that are rounded, or made of codes or sums.
+
+    Numbers that keep their format are only put into another order, at a third of the speed of reading an image; a first load that
+    writes as many bytes as the checkpoint has would take several times as long, and the disk would hold it twice.
+    """
     if source.parameters is None or not environment().images_bytes:
         return False
-    return sum(path.stat().st_size for path in source.mapped) >= KEPT_FROM_BYTES
+    stored_bytes = sum(path.stat().st_size for path in source.mapped)
+    return stored_bytes >= KEPT_FROM_BYTES and (source.converted or packed_bytes < 0.75 * stored_bytes)
 
 
 @dataclass(kw_only=True)
@@ -54,7 +59,7 @@ class Placement:
         if source.bundle is not None:
             return self._fill_from_bundle(source, source.bundle, out)
         try:
-            packed = self._image(source) if keeps_images(source) else None
+            packed = self._image(source) if keeps_images(source, len(out)) else None
         except ResourceError as error:
             warnings.warn(
                 f"packed weights are not kept: {error}; the checkpoint is packed at each load",

@@ -136,9 +136,8 @@ def demand(
     @cache
     def sizes(weights: str | None, kv: str | None) -> Sizes:
         chosen = graph if (weights, kv) == given else build_graph(source.spec, choose_options(source, weights, kv))
-        return sizes_of(
-            chosen, source.spec, source.mapped, source.converted, streamed=keeps_images(source)
-        )
+        streamed = keeps_images(source, weights_bytes(chosen))
+        return sizes_of(chosen, source.spec, source.mapped, source.converted, streamed=streamed)
 
     def smaller() -> list[str]:
         packed = {} if fixed else {format: sizes(format, given[1]).weights for format in FORMATS}
