@@ -125,8 +125,6 @@ def compile_model(
     return Compiled(path=output, n_bytes=output.stat().st_size, report=report, explanation=explanation)
 
 
-
-
 @contextmanager
 def _packed(images: Images, output: Path, progress: Callable[[str], None] | None) -> Iterator[PackedBytes]:
     """The packed weights in a file: an image that loading has left, or one beside the output that goes when the block ends.

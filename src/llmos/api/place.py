@@ -125,5 +125,6 @@ class Placement:
         if not len(packed.sums):
             bundle.check_weights(percent(self.progress, "checking weights"), threads=usable_cores())
             packed = bundle.packed(checksums(packed, self._checksum, threads=usable_cores()))
-            keep_bundle_sums(source, bundle, packed.sums)
+            if bundle.weights_bytes >= KEPT_FROM_BYTES:
+                keep_bundle_sums(source, bundle, packed.sums)
         return map_packed(packed, self._checksum)

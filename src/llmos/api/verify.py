@@ -117,6 +117,7 @@ class _Stored(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> np.ndarray | StoredMatrix:
         tensor = self._found[name]
+        self._found.checkpoint.release()  # of those before: a large checkpoint would lie in memory else
         return tensor if len(tensor.shape) == 2 else tensor.float32()
 
     def __iter__(self) -> Iterator[str]:
@@ -139,7 +140,7 @@ def _computed(
     bundle: Path, ids: list[int], read: list[int], context: int, target: str | None, hidden: bool
 ) -> np.ndarray:
     """The same of the bundle, in one step."""
-    prepared = prepare(str(bundle), context=context, target=target)
+    prepared = prepare(str(bundle), context=context, target=target, memory_mode="mapped")
     n_pages = -(-context // PAGE_TOKENS)
     executor = NativeExecutor(
         prepared.program, threads=usable_cores(), n_pages=2 * n_pages, max_tokens=_TOKENS, max_outputs=_TOKENS

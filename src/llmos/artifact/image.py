@@ -112,7 +112,8 @@ def writing(path: Path, facts: Mapping[str, Any], n_bytes: int, checksum: Checks
 
 def part_files(path: Path) -> tuple[Path, Path]:
     """The file that becomes an image, and its journal."""
-    return path.with_name(f".{path.stem}.part"), path.with_name(f".{path.stem}.journal")
+    key = path.stem.lstrip(".")
+    return path.with_name(f".{key}.part"), path.with_name(f".{key}.journal")
 
 
 class ImageWriter:
