@@ -195,7 +195,7 @@ def compile_large(options: argparse.Namespace) -> dict[str, Any]:
     from llmos.api import compile_model
 
     began = time.perf_counter()
-    compile_model(str(options.folder / "large"), options.folder / "large.llm", weights="int4")
+    compile_model(str(options.folder / "large"), options.folder / "large.llm", weights="int4", verified=False)
     peak = int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
     return {"s": time.perf_counter() - began, "peak_bytes": peak}
 

@@ -105,13 +105,12 @@ def compile_model(
     }
     images = Images(source=source, options=options, graph=graph, library=library)
     output = Path(output)
-    with atomic_path(output) as path:
-        with _packed(images, output, progress) as packed:
-            if progress:
-                progress(f"writing {output}")
-            payload = write_bundle(
-                path, documents=documents, facts=facts, weights=packed, licence=licence, threads=usable_cores()
-            )
+    with _packed(images, output, progress) as packed, atomic_path(output) as path:
+        if progress:
+            progress(f"writing {output}")
+        payload = write_bundle(
+            path, documents=documents, facts=facts, weights=packed, licence=licence, threads=usable_cores()
+        )
         report = (
             verify(source, options, path, target=chosen.name, max_kl=max_kl, progress=progress) if verified else None
         )
