@@ -144,6 +144,4 @@ class Demand:
         if self.verb in ("compile", "pack"):
             return (compiling if self.verb == "compile" else packing)(self.sizes_in(choice), **of)
         sizes, mapped = self.sizes_in(choice), self.mapped
-        return running(
-            sizes, **of, context=choice.context, batch=choice.batch, pool_bytes=pool_bytes, mapped=mapped
-        )
+        return running(sizes, **of, context=choice.context, batch=choice.batch, pool_bytes=pool_bytes, mapped=mapped)

@@ -49,4 +49,9 @@ def describe_model(
     pool = {"n_pages": n_pages, "page_tokens": PAGE_TOKENS, "page_bytes": wanted.sizes.page // wanted.sizes.tables}
     facts = facts_of(source, options, graph, target=target, context=context, weights_bytes=n_bytes)
     drafts = {"setting": "auto", "drafted": 0, "accepted": 0}
-    return facts | {"threads": wanted.threads, "memory": "mapped" if wanted.mapped else "fast", "kv_pool": pool, "speculation": drafts}
+    return facts | {
+        "threads": wanted.threads,
+        "memory": "mapped" if wanted.mapped else "fast",
+        "kv_pool": pool,
+        "speculation": drafts,
+    }

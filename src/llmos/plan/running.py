@@ -17,7 +17,9 @@ MAX_TOKENS, MAX_OUTPUTS = 256, 64  # of a step, as `NativeExecutor` has them by 
 DRAFTED_ROWS = 16  # most rows of a step with guessed tokens; a sequence alone has half of them (runtime.drafting)
 _HUGE = 2 * 2**20
 _PACKED_AT_ONCE = 16 * 2**20  # float32 values that a packing thread holds of a matrix that is stored in another format
-_READ_AT_ONCE = 8 * 2**20  # bytes of a checkpoint in a piece of 4 million values, of bfloat16; pages are let go of after 8 of them
+_READ_AT_ONCE = (
+    8 * 2**20
+)  # bytes of a checkpoint in a piece of 4 million values, of bfloat16; pages are let go of after 8 of them
 _RELEASED_AFTER = 8
 _COPIED_AT_ONCE = 16 * 2**20
 _TABLE_POSITIONS = 1 << 14  # rope tables are computed in double for so many positions at a time (api.assemble)
