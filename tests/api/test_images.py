@@ -187,8 +187,10 @@ def test_a_full_disk_is_told_and_loading_goes_on(cache, folder, monkeypatch):
     monkeypatch.setattr(stored, "_SPARE_BYTES", 1 << 60)
     with pytest.warns(ModelNotice, match="not kept: .*the disk has .* free; the checkpoint is packed at each load"):
         told = answer(folder)
-    with pytest.raises(ResourceError, match="the disk has"):
+    with pytest.raises(UserError, match="the disk has no room"):
         answer(folder, memory="mapped")
+    with pytest.raises(ResourceError, match="the disk has"):
+        compile_model(str(folder), folder / "x.llm", verified=False)
     monkeypatch.undo()
     assert answer(folder) == told
 
@@ -214,17 +216,17 @@ def test_a_file_that_changes_while_it_is_read_leaves_no_image(cache, folder, mon
 def test_auto_maps_what_fits_only_so_and_says_it(cache, folder):
     source = open_source(str(folder))
     options = choose_options(source, "float32", None)
-    wanted = demand(source, options, build_graph(source.spec, options), context=64, batch=1, threads=2)
+    wanted = demand(source, build_graph(source.spec, options), context=64, threads=2, given=("float32", None))
     needed, mapped = wanted.needed(), chosen_memory(wanted, "mapped", 0).needed()
     assert mapped < needed
     assert not chosen_memory(wanted, "auto", needed).mapped
     assert chosen_memory(wanted, "auto", needed - 1).mapped
     assert not chosen_memory(wanted, "auto", mapped - 1).mapped
-    assert check_memory(chosen_memory(wanted, "auto", needed), "auto", needed) == ()
-    (told,) = check_memory(chosen_memory(wanted, "auto", mapped), "auto", mapped)
+    assert check_memory(chosen_memory(wanted, "auto", needed), needed, "auto") == ()
+    (told,) = check_memory(chosen_memory(wanted, "auto", mapped), mapped, "auto")
     assert "mapped from their file" in told
     with pytest.raises(ResourceError, match="is free"):
-        check_memory(chosen_memory(wanted, "fast", mapped), "fast", mapped)
+        check_memory(chosen_memory(wanted, "fast", mapped), mapped, "fast")
     prepared = prepare(str(folder), weights="float32", context=64, batch=1, free_bytes=mapped)
     assert any("mapped from their file" in notice for notice in prepared.notices)
     with Model(prepared, threads=1) as model:

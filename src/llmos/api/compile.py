@@ -9,8 +9,9 @@ from typing import Any
 
 from llmos import __version__
 from llmos.api.adapters import Adapters, NamedAdapter, adapter_list
+from llmos.api.assemble import weights_bytes
 from llmos.api.explain import Explanation, explain_bundle
-from llmos.api.images import Images
+from llmos.api.images import Images, check_disk
 from llmos.api.limits import check_memory
 from llmos.api.notice import ModelNotice
 from llmos.api.opening import open_source
@@ -82,6 +83,7 @@ def compile_model(
     options, licence = choose_options(source, weights, kv), _licence(source.resolved.path)
     graph = build_graph(source.spec, options, dump=dump)
     check_memory(demand(source, graph, context=source.spec.context, given=(weights, kv), verb="pack"))
+    check_disk(Path(output).absolute(), 2 * weights_bytes(graph))  # packed, and copied into the bundle
     chosen = chosen_target(target)
     library = compile_code(graph, chosen, include=include_dir(), kernels_hash=sources_hash(), progress=progress)
     format = source.prompt_format

@@ -114,7 +114,7 @@ class Demand:
         found = remedies(self._needed, self.now, free_bytes, counts=counts, weights=weights, kv=kv)
         told = [" and ".join(f"{name}={value!r}" for name, value in change.items()) for change in found]
         may_map = self.mappable and not self.mapped and self.verb in ("run", "serve")
-        return ["memory='mapped'", *told] if may_map and replace(self, mapped=True).needed() <= free_bytes else told
+        return [*told, "memory='mapped'"] if may_map and replace(self, mapped=True).needed() <= free_bytes else told
 
     def refusal(self, free_bytes: int) -> str:
         """Why it does not fit and what would."""

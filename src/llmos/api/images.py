@@ -29,7 +29,16 @@ from llmos.core.log import get_logger
 from llmos.core.units import format_bytes
 from llmos.runtime import native_checksum, native_packer
 
-__all__ = ["Images", "StoredImage", "bundle_sums", "keep_bundle_sums", "remove_images", "stored_images"]
+__all__ = [
+    "Images",
+    "StoredImage",
+    "bundle_sums",
+    "check_disk",
+    "has_room",
+    "keep_bundle_sums",
+    "remove_images",
+    "stored_images",
+]
 
 _SUFFIX = ".image"
 _SPARE_BYTES = 1 << 30  # of the disk, which an image may not take
@@ -77,8 +86,6 @@ class Images:
         n_bytes, path = weights_bytes(self.graph), self._path(key)
         if self.folder is None:
             _make_room(path, image_bytes(n_bytes))
-        else:
-            _check_disk(path, 2 * image_bytes(n_bytes))  # the bundle is made of it there
         facts = {"key": key, "model": source.resolved.display, "formats": formats_of(self.options)}
         checksum, pack_rows = native_checksum(self.library), native_packer(self.library)
         with writing(path, facts, n_bytes, checksum) as writer:
@@ -167,6 +174,17 @@ def _facts(path: Path) -> dict[str, Any]:
         return {}
 
 
+def has_room(n_bytes: int) -> bool:
+    """Whether an image of so many bytes of weights may be in the cache, others making room for it."""
+    taken = sum(image.n_bytes for image in stored_images(facts=False))
+    folder = environment().cache
+    while not folder.exists():
+        folder = folder.parent
+    return image_bytes(n_bytes) <= min(
+        environment().images_bytes, shutil.disk_usage(folder).free + taken - _SPARE_BYTES
+    )
+
+
 def _make_room(path: Path, n_bytes: int) -> None:
     """Remove images until one of n_bytes may be added. Raises ResourceError where it may not be even so."""
     limit = environment().images_bytes
@@ -187,11 +205,11 @@ def _make_room(path: Path, n_bytes: int) -> None:
         if old or (over and not unfinished):
             with contextlib.suppress(OSError):
                 image.path.unlink()
-    _check_disk(path, n_bytes)
+    check_disk(path, n_bytes)
 
 
-def _check_disk(path: Path, n_bytes: int) -> None:
-    """Raise ResourceError where a disk has no room for n_bytes, of which an unfinished image at `path` may be a part."""
+def check_disk(path: Path, n_bytes: int) -> None:
+    """Raise ResourceError where the disk of `path` has no room for n_bytes, of which an unfinished image there may be a part."""
     n_bytes -= sum(_disk_bytes(part.stat()) for part in (path, *part_files(path)) if part.exists())
     free = shutil.disk_usage(make_directory(path.parent)).free
     if free < n_bytes + _SPARE_BYTES:

@@ -90,7 +90,8 @@ def chosen_memory(demand: Demand, mode: str | None, free_bytes: int) -> Demand:
     mapped = replace(demand, mapped=True)
     if mode == "mapped" and not demand.mappable:
         raise UserError(
-            "memory='mapped' needs packed weights in a file, and LLMOS_IMAGES keeps none: compile the model, and load the .llm file"
+            "memory='mapped' needs packed weights in a file, for which LLMOS_IMAGES or the disk has no room: compile the model elsewhere, "
+            "and load the .llm file"
         )
     only_mapped = demand.mappable and demand.needed() > free_bytes >= mapped.needed()
     return mapped if mode == "mapped" or (mode == "auto" and only_mapped) else demand

@@ -9,6 +9,7 @@ from llmos.api.assemble import rope_tables, weights_bytes
 from llmos.api.demand import Demand, Verb, sizes_of
 from llmos.api.embedding_settings import EmbeddingSettings
 from llmos.api.facts import facts_of
+from llmos.api.images import has_room
 from llmos.api.limits import check_memory, chosen_context, chosen_memory, chosen_reach
 from llmos.api.opening import open_source, open_tokenizer
 from llmos.api.options import choose_options
@@ -154,7 +155,7 @@ def demand(
         threads=threads or environment().threads or usable_cores(),
         sizes_in=lambda choice: sizes(choice.weights, choice.kv),
         weights=smaller,
-        mappable=fixed or environment().images_bytes > 0,
+        mappable=fixed or has_room(weights_bytes(graph)),
         kv=() if fixed else _SMALLER_KV.get(kept, ("int8",)),
     )
 
