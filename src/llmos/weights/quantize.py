@@ -3,7 +3,7 @@
 Everything is float32 in a stated order, so that compiled code can do the same: sums run over the columns of a group one after
 another. int4 and uint4 try a few scales for each group, refit each by least squares to the codes that it gives, round it to
 float16 and keep the one whose squared error is smallest, the first of equals (after ggml's make_qx_quants and
-make_qkx2_quants).
+make_qkx2_quants). int4 weighs the errors of a value by its square, since large weights say most (docs/log.md has the figures).
 """
 
 import numpy as np
@@ -14,16 +14,7 @@ __all__ = ["LARGEST", "quantize"]
 
 _F16_MAX = np.float32(65504)
 LARGEST = {"int8": 127 * 65504, "int4": 8 * 65504, "uint4": 65504}  # magnitudes that float16 scales and minimums reach
-_INT4_LEVELS = (
-    8.0,
-    7.75,
-    7.5,
-    7.25,
-    7.0,
-    8.25,
-    8.5,
-    8.75,
-)  # what the value of largest magnitude is tried at, -8 being the last code
+_INT4_LEVELS = (8.0, 7.75, 8.25, 8.5)  # what the value of largest magnitude is tried at, -8 being the last code
 _UINT4_LEVELS = (15.0, 14.5, 14.0, 13.5, 13.0, 15.5, 16.0)  # how many steps the range is tried as
 _TINY = np.float32(2**-24)  # the smallest float16: ranges below give a scale of zero and are not divided by
 
@@ -67,10 +58,11 @@ def _int4(x: np.ndarray) -> Choice:
     high, low = x.max(0), x.min(0)
     extreme = np.where(high >= -low, high, low)
     extreme = np.where(np.abs(extreme) < _TINY, np.float32(1), extreme)
-    best = _Best(x)
+    weight = x * x
+    best = _Best(x, weight)
     for level in _INT4_LEVELS:
         codes = _rounded(x * (np.float32(-level) / extreme), -8, 7)
-        scales = _float16(_ratio(_sum(x * codes), _sum(codes * codes)))
+        scales = _float16(_ratio(_sum(x * codes * weight), _sum(codes * codes * weight)))
         best.offer(scales, None, -8, 7)
     return best.codes + 8, best.scales, None
 
@@ -92,10 +84,10 @@ def _uint4(x: np.ndarray) -> Choice:
 
 
 class _Best:
-    """The choice of smallest squared error so far, for each group."""
+    """The choice of smallest squared error so far, for each group. weight: of the error of each value."""
 
-    def __init__(self, x: np.ndarray):
-        self.x = x
+    def __init__(self, x: np.ndarray, weight: np.ndarray | None = None):
+        self.x, self.weight = x, weight
         self.error = np.full(x.shape[1], np.inf, np.float32)
         self.codes = np.zeros_like(x)
         self.scales = np.zeros(x.shape[1], np.float16)
@@ -107,7 +99,7 @@ class _Best:
         start = np.float32(0) if minimums is None else minimums.astype(np.float32)
         codes = _rounded((self.x - start) * _inverse(step), low, high)
         off = self.x - (codes * step + start)
-        error = _sum(off * off)
+        error = _sum(off * off if self.weight is None else off * off * self.weight)
         better = error < self.error
         self.error = np.where(better, error, self.error)
         self.scales = np.where(better, scales, self.scales)

@@ -2,12 +2,12 @@
 
 using namespace llmos;
 
-// Squared error of n values stored with the codes, scale and minimum given.
+// Squared error of n values stored with the codes, scale and minimum given, of int4 weighted by their squares.
 static double Error(Format format, const GroupNumbers& numbers, const float* x, const int* codes, int n) {
   double sum = 0;
   for (int k = 0; k < n; ++k) {
     const double off = (double)x[k] - numbers.Value(format, codes[k]);
-    sum += off * off;
+    sum += off * off * (format == Format::kI4 ? (double)x[k] * x[k] : 1);
   }
   return sum;
 }
@@ -37,7 +37,8 @@ static void Check(int n, float size, float offset) {
       const double nearest = fabs((double)row[k] - numbers.Value(kFormat, numbers.Code(kFormat, row[k])));
       EXPECT(off <= nearest + 1e-5 * step + 1e-9, "n %d lane %d: %g is off by %g", n, lane, row[k], off);
     }
-    const double rounding = n * pow(fabs(size) + fabs(offset) * 2, 2) * 1e-6;  // of plain scale and minimum to float16
+    const double square = pow(fabs(size) + fabs(offset) * 2, 2);
+    const double rounding = n * square * 1e-6 * (kFormat == Format::kI4 ? square : 1);  // of plain scale and minimum to float16
     EXPECT(Error(kFormat, numbers, row, codes, n) <= worst + rounding + 1e-13, "format %d n %d size %g lane %d", (int)kFormat, n, size, lane);
   }
 }

@@ -7,7 +7,7 @@
 
 namespace llmos {
 
-constexpr float kInt4Levels[] = {8.0f, 7.75f, 7.5f, 7.25f, 7.0f, 8.25f, 8.5f, 8.75f};
+constexpr float kInt4Levels[] = {8.0f, 7.75f, 8.25f, 8.5f};
 constexpr float kUint4Levels[] = {15.0f, 14.5f, 14.0f, 13.5f, 13.0f, 15.5f, 16.0f};
 constexpr float kTiny = 0x1p-24f, kHalfMax = 65504.0f;
 
@@ -49,7 +49,7 @@ LLMOS_INLINE void KeepBetter(const Choice& offer, F16 offered, int n, Choice& be
     }
 }
 
-// x: n columns of 16 rows, finite.
+// x: n columns of 16 rows, finite. An error counts by the square of its value.
 static inline void ChooseInt4(const F16* x, int n, Choice& best) {
   F16 high = x[0], low = x[0];
   for (int k = 1; k < n; ++k) {
@@ -64,14 +64,14 @@ static inline void ChooseInt4(const F16* x, int n, Choice& best) {
     F16 sum_xc = Set(0), sum_cc = Set(0), squares = Set(0);
     for (int k = 0; k < n; ++k) {
       const F16 code = RoundedIn(x[k] * inverse, -8, 7);
-      sum_xc = sum_xc + x[k] * code;
-      sum_cc = sum_cc + code * code;
+      sum_xc = sum_xc + x[k] * code * (x[k] * x[k]);
+      sum_cc = sum_cc + code * code * (x[k] * x[k]);
     }
     const F16 step = RoundHalf(Ratio(sum_xc, sum_cc), offer.scales), by = Inverse(step);
     for (int k = 0; k < n; ++k) {
       offer.codes[k] = RoundedIn(x[k] * by, -8, 7);
       const F16 off = x[k] - offer.codes[k] * step;
-      squares = squares + off * off;
+      squares = squares + off * off * (x[k] * x[k]);
     }
     KeepBetter(offer, squares, n, best, error);
   }
