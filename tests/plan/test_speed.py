@@ -70,6 +70,13 @@ def test_an_operation_cannot_be_faster_than_its_bytes_or_its_arithmetic():
     assert bound_s(PRODUCT, decode_step(1, 50), ROOFS) == pytest.approx(50 * work / 2e9)
 
 
+def test_attention_is_computed_in_the_format_of_keys_and_values():
+    step, work = decode_step(40, 2), 2 * 4 * 40 * 4 * 64
+    assert ATTENTION.arithmetic(step) == [("float32", work)]
+    assert replace(ATTENTION, stored="bf16").arithmetic(step) == [("bf16", work)]
+    assert replace(ATTENTION, stored="int8").arithmetic(step) == [("float32", work)]
+
+
 def test_a_product_takes_the_measured_time_of_its_bytes_and_a_join():
     n_bytes = packed_bytes(160, 1024, "bf16")
     assert predicted_s(PRODUCT, decode_step(1, 1), KERNELS, 1.0) == pytest.approx(n_bytes * 1 * NS + 1000 * NS)

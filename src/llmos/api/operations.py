@@ -49,5 +49,6 @@ def _special(graph: Graph, node: Node, shapes: Mapping[str, tuple[int, ...]]) ->
         page = kv_page_bytes(a["kv_heads"], a["head_dim"], graph.facts["kv"])
         of_heads = {name: a[name] for name in ("heads", "kv_heads", "head_dim", "window")}
         joins = 2 + len(node.params)  # storing, attending, and a norm of queries and one of keys
-        return {"kind": "attention", "vectors": vectors, "kv_page_bytes": page, "joins": joins} | of_heads
+        stored = {"stored": graph.facts["kv"], "kv_page_bytes": page}
+        return {"kind": "attention", "vectors": vectors, "joins": joins} | stored | of_heads
     return {"kind": "rows", "vectors": vectors}

@@ -1,4 +1,4 @@
-"""How many bytes stored keys and values take: what `KvHead` in native/include/llmos/attention.h comes to, by numbers.
+"""How many bytes stored keys and values take: what `KvHead` in native/include/llmos/pages.h comes to, by numbers.
 
 A test holds it to what compiled code says of itself; known here, it is known before anything is compiled.
 """
@@ -13,8 +13,12 @@ _ELEMENT = {"float32": 4, "float16": 2, "bf16": 2, "int8": 1}
 
 
 def kv_page_bytes(kv_heads: int, head_dim: int, format: str) -> int:
-    """Bytes of a page of PAGE_TOKENS tokens in one layer: keys, values padded to lanes, and for int8 a scale of each per token."""
-    keys = _rounded(_ELEMENT[format] * head_dim * PAGE_TOKENS, _LINE)
+    """Bytes of a page of PAGE_TOKENS tokens in one layer: keys, values padded to lanes, and for int8 a scale of each per token.
+
+    Keys in bf16 are padded to pairs.
+    """
+    places = _rounded(head_dim, 2) if format == "bf16" else head_dim
+    keys = _rounded(_ELEMENT[format] * places * PAGE_TOKENS, _LINE)
     values = _rounded(_ELEMENT[format] * _rounded(head_dim, _LANES) * PAGE_TOKENS, _LINE)
     scales = 2 * 4 * PAGE_TOKENS if format == "int8" else 0
     return kv_heads * (keys + values + scales)

@@ -28,7 +28,7 @@ class Operation:
 
     kind: product (matrix of `shape`), experts (matrices of `shapes`, `count` of each, of which a token needs `per_token`),
     attention, or rows (`width` values of each row). formats: of the matrices. vectors: bytes of scales and biases. joins: how often
-    the threads wait for each other.
+    the threads wait for each other. stored: format of keys and values, which attention is computed in.
     """
 
     block: str
@@ -48,6 +48,7 @@ class Operation:
     head_dim: int = 0
     window: int | None = None
     kv_page_bytes: int = 0
+    stored: str = "float32"
     joins: int = 1
 
     def n_rows(self, step: Step) -> int:
@@ -77,7 +78,8 @@ class Operation:
         """The same by the formats that they are done in."""
         rows = self.n_rows(step)
         if self.kind == "attention":
-            return [("float32", rows * 4 * self.attended(step) * self.heads * self.head_dim)]
+            format = "bf16" if self.stored == "bf16" else "float32"
+            return [(format, rows * 4 * self.attended(step) * self.heads * self.head_dim)]
         if self.kind == "rows":
             return [("float32", rows * self.width)]
         each = zip(self.shapes, self.formats, strict=True)

@@ -6,6 +6,12 @@ using namespace llmos;
 
 constexpr Scores kScores{0.3f, 0, 0};
 
+// A query's number as it meets keys in bfloat16.
+static double Rounded(double x, const Scores& how) {
+  const double factor = how.cap != 0 ? how.scale / how.cap : how.scale * kLog2E;
+  return FromBf16(ToBf16((float)(x * factor))) / factor;
+}
+
 // A model of one attention layer, its pages full of NaN before they are written.
 template <int H, int KV, int d, Kv kFormat, int kRope>
 struct Problem {
@@ -13,7 +19,9 @@ struct Problem {
   static constexpr uint64_t kLayer = 128, kPageBytes = kLayer + KvLayerBytes<KV, d, kFormat>() + 64;
   static_assert(KvLayerBytes<KV, d, kFormat>() % 64 == 0, "pages stay aligned");
   using Head = KvHead<d, kFormat>;
+  static constexpr bool kDots = kFormat == Kv::kBf16 && kPairDots;
   int length;
+  Scores how = kScores;
   Random random{(uint64_t)H * 100 + d};
   Array<float> input, rope{(size_t)kContext * (d / 2) * 2 + 1};
 
@@ -46,7 +54,7 @@ struct Problem {
     const Call call(model, step, 0, 0);
     OnTeam(threads, [&](Team& team) {
       RopeAppend<H, KV, d, kFormat, kRope ? d : 0, 0>(team, rows, kLd, call, kPageBytes, kLayer);
-      Attention<H, KV, d, kFormat>(team, rows, kLd, call, kPageBytes, kLayer, kScores, out + (size_t)first * kLdOut, kLdOut);
+      Attention<H, KV, d, kFormat>(team, rows, kLd, call, kPageBytes, kLayer, how, out + (size_t)first * kLdOut, kLdOut);
     });
   }
 
@@ -61,7 +69,8 @@ struct Problem {
   // What is stored of a key (or value), as a number.
   static double Stored(const uint8_t* kv, int offset, int t, int h, int i, bool value) {
     const Head head{(uint8_t*)kv + (size_t)((5 * (t / 32) + offset) % kPages) * kPageBytes + kLayer + h * Head::kBytes};
-    const size_t index = value ? (size_t)(t % 32) * Head::kPadded + i : (size_t)i * 32 + t % 32;
+    const int slot = t % 32, pair = kFormat == Kv::kBf16 ? 2 : 1;
+    const size_t index = value ? ((size_t)(slot / pair) * Head::kPadded + i) * pair + slot % pair : ((size_t)(i / pair) * 32 + slot) * pair + i % pair;
     const uint8_t* base = value ? head.values() : head.keys();
     if (kFormat == Kv::kF32) return ((const float*)base)[index];
     if (kFormat == Kv::kF16) return FromHalf(((const uint16_t*)base)[index]);
@@ -83,22 +92,28 @@ struct Problem {
       }
   }
 
+  double Score(const uint8_t* kv, int offset, int t, int h, int j) {
+    double dot = 0;
+    for (int i = 0; i < d; ++i) {
+      const double x = Rotated(t, h, i);
+      dot += (kDots ? Rounded(x, how) : x) * Stored(kv, offset, j, h / (H / KV), i, false);
+    }
+    return how.cap != 0 ? how.cap * tanh(dot * how.scale / how.cap) : dot * how.scale;
+  }
+
+  // Scores are sums of d products; a weight in bfloat16 is off by up to 2^-9, and so is their sum. Values are below 2.
   void AgreesWithDefinition(const float* out, const uint8_t* kv, int offset) {
-    const double tolerance = d > 64 ? d * 1.5e-7 : 1e-5;  // scores are sums of d products
+    const double tolerance = kDots ? 0x1p-7 : d > 64 ? d * 1.5e-7 : 1e-5;
     for (int t = 0; t < length; ++t)
       for (int h = 0; h < H; ++h) {
+        const int oldest = how.window && t >= how.window ? t - how.window + 1 : 0;
         Array<double> weight(t + 1);
         double largest = -1e300, sum = 0;
-        for (int j = 0; j <= t; ++j) {
-          double dot = 0;
-          for (int i = 0; i < d; ++i) dot += Rotated(t, h, i) * Stored(kv, offset, j, h / (H / KV), i, false);
-          weight[j] = dot * 0.3f;
-          largest = fmax(largest, weight[j]);
-        }
-        for (int j = 0; j <= t; ++j) sum += weight[j] = exp(weight[j] - largest);
+        for (int j = oldest; j <= t; ++j) largest = fmax(largest, weight[j] = Score(kv, offset, t, h, j));
+        for (int j = oldest; j <= t; ++j) sum += weight[j] = exp(weight[j] - largest);
         for (int i = 0; i < d; ++i) {
           double want = 0;
-          for (int j = 0; j <= t; ++j) want += weight[j] / sum * Stored(kv, offset, j, h / (H / KV), i, true);
+          for (int j = oldest; j <= t; ++j) want += weight[j] / sum * Stored(kv, offset, j, h / (H / KV), i, true);
           const float got = out[(size_t)t * kLdOut + h * d + i];
           EXPECT(Near(got, want, tolerance), "H %d KV %d d %d: out[%d][%d][%d] = %.9g, want %.9g", H, KV, d, t, h, i, got, want);
         }
@@ -144,6 +159,20 @@ TEST(int8_pages) {
   Problem<8, 4, 8, Kv::kI8, 1>(100).Check();
   Problem<5, 1, 20, Kv::kI8, 1>(66).Check();
   Problem<14, 2, 64, Kv::kI8, 1>(97).Check();
+}
+
+TEST(windows_and_caps) {
+  for (int window : Ints{1, 5, 32, 40, 64}) {
+    Problem<4, 2, 16, Kv::kF32, 1> exact(110);
+    exact.how = {0.3f, window % 2 ? 1.5f : 0, window};
+    exact.Check();
+    Problem<7, 1, 24, Kv::kBf16, 1> pairs(110);
+    pairs.how = {0.3f, window % 2 ? 0 : 1.5f, window};
+    pairs.Check();
+    Problem<2, 2, 24, Kv::kI8, 1> bytes(70);
+    bytes.how = {0.3f, 0, window};
+    bytes.Check();
+  }
 }
 
 // What a tile keeps on its stack does not grow with the model: queries and slices of a head are taken in turn.
@@ -239,16 +268,28 @@ TEST(whole_sequences) {
     }
 }
 
+// Tokens 0 .. 19 see nothing of token 20, whose key or value is no number; those from 20 on do, in whatever chunks.
+template <Kv kFormat>
+static void NoNumbers(int place, float bad) {
+  Problem<2, 1, 8, kFormat, 1> problem(70), sound(70);
+  problem.input[20 * problem.kLd + place] = bad;
+  Array<uint8_t> kv(problem.kPages * problem.kPageBytes);
+  Array<float> out((size_t)problem.length * problem.kLdOut), want(out.n), chunks(out.n);
+  sound.Step(1, 0, 70, kv, 0, want);
+  problem.Step(2, 0, 70, kv, 0, out);
+  EXPECT(memcmp(out, want, 20 * problem.kLdOut * sizeof(float)) == 0, "a later token reached an earlier one");
+  EXPECT(memcmp(out + 20 * problem.kLdOut, want + 20 * problem.kLdOut, 16 * sizeof(float)) != 0);
+  for (int first = 0; first < 70; first += 7) problem.Step(1, first, 7, kv, 0, chunks);
+  for (size_t i = 0; i < out.n; ++i) EXPECT(memcmp(out + i, chunks + i, sizeof(float)) == 0 || (isnan(out[i]) && isnan(chunks[i])));
+}
 TEST(infinities_and_nan_pass_through) {
-  for (float bad : Floats{NAN, __builtin_inff(), 3e38f}) {
-    Problem<2, 1, 8, Kv::kI8, 1> problem(40);
-    problem.input[3 * problem.kLd + 2] = bad;
-    problem.input[20 * problem.kLd + 17] = bad;
-    Array<uint8_t> kv(problem.kPages * problem.kPageBytes);
-    Array<float> out((size_t)problem.length * problem.kLdOut);
-    problem.Step(2, 0, problem.length, kv, 0, out);
-    for (int i = 0; i < 16; ++i) EXPECT(isfinite(out[2 * problem.kLdOut + i]), "a later token reached an earlier one");
-  }
+  for (float bad : Floats{NAN, __builtin_inff(), -__builtin_inff(), 3e38f})
+    for (int place : Ints{17, 24, 31}) {
+      NoNumbers<Kv::kF32>(place, bad);
+      NoNumbers<Kv::kF16>(place, bad);
+      NoNumbers<Kv::kBf16>(place, bad);
+      NoNumbers<Kv::kI8>(place, bad);
+    }
 }
 
 int main() { return RunTests(); }

@@ -25,12 +25,10 @@ void AppendCross(Team& team, const float* kv, int ld, const Call& c, uint64_t pa
 template <int H, int KV, int d, Kv kFormat>
 void CrossAttention(Team& team, const float* q, int ld, const Call& c, uint64_t page_bytes, uint64_t layer, const Scores how, float* out,
                     int ldout) {
-  team.RunTiles(c.n_tokens * KV, [&](int tile) {
-    const int t = tile / KV, h = tile % KV, sequence = c.step.sequence[t];
+  AttendTiles<H, KV, d, kFormat, false>(team, q, ld, c, page_bytes, layer, how, out, ldout, [&](int t) {
+    const int sequence = c.step.sequence[t];
     const LlmosSources& sources = *c.step.sources;
-    const Span span{sources.block_table + (int64_t)sequence * sources.max_pages, 0, 0, sources.lengths[sequence] - 1};
-    AttendGroup<H, KV, d, kFormat>(q + (size_t)t * ld, h, c.model.kv + layer + h * KvHead<d, kFormat>::kBytes, span, page_bytes, how,
-                                   out + (size_t)t * ldout);
+    return Span{sources.block_table + (int64_t)sequence * sources.max_pages, 0, 0, sources.lengths[sequence] - 1};
   });
 }
 
