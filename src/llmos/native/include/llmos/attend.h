@@ -127,7 +127,9 @@ struct Attend {
   };
   const Scores& how;
   int n = 0, first_chunk = 0, chunks = 0;
-  const uint8_t* ahead = nullptr;  // the head's part of the page that comes next, which is fetched meanwhile
+  // The head's part of the page that comes next is fetched meanwhile: into the second cache, since the first one waits for fewer
+  // lines at a time than memory could deliver.
+  const uint8_t* ahead = nullptr;
   Query query[kMost];
   float maximum[kMost];
   F16 sum[kMost], out[kMost][kChunks];
@@ -249,7 +251,7 @@ struct Attend {
     for (int k = first; k < end; ++k)
       for (int half = 0; half < 2; ++half) {
         const size_t at = Head::KeyAt(half * kLanes, k * kPair);
-        __builtin_prefetch(ahead + at * Head::kElement);
+        __builtin_prefetch(ahead + at * Head::kElement, 0, 2);
         if constexpr (kDots) {
           for (int m = 0; m < M; ++m) scores[m][half] = DotBf16(scores[m][half], (const uint16_t*)head.keys() + at, words[q + m][k - first]);
         } else {
@@ -323,7 +325,7 @@ struct Attend {
       F16 value[C][2];
       for (int c = 0; c < C; ++c) {
         const size_t at = Head::ValueAt(p * kPair, (first_chunk + j + c) * kLanes);
-        __builtin_prefetch(ahead + Head::kKeyBytes + at * Head::kElement);
+        __builtin_prefetch(ahead + Head::kKeyBytes + at * Head::kElement, 0, 2);
         if (kDots) value[c][0] = (F16)(Head::ReadPairs(head.values(), at) & seen.pairs[p]);
         if (!kDots) Split(head.values(), at, seen.pairs[p], value[c]);
       }
