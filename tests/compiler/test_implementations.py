@@ -59,3 +59,10 @@ def test_every_operation_of_every_target_has_a_way(target, format: str):
             assert found.instructions
             if "linear" in node.op:
                 assert found == product_implementation(target, format)
+
+
+def test_attention_takes_the_way_of_what_is_stored():
+    graph = build_graph(spec_from_config(CONFIG), Options(weights="int8", kv="bf16"))
+    attend = next(node for _, block in graph.blocks() for node in block.nodes if node.op == "append_attend")
+    found = [str(implementation(TARGETS["x86-64-v4-vnni-bf16"], attend, kv)) for kv in ("float32", "bf16", "int8")]
+    assert found == ["AVX-512 FMA", "AVX-512 vdpbf16ps", "AVX-512 FMA"]

@@ -82,9 +82,9 @@ _PRODUCTS = {
 _STORED = {
     "float32": _FLOATS,
     "float16": _HALF,
-    "bf16": _FLOATS,
-    "int8": _FLOATS,
-}  # bf16 and int8 are widened by plain vectors
+    "bf16": _BF16,
+    "int8": _FLOATS,  # widened by plain vectors
+}
 
 
 def product_implementation(target: Target, format: str) -> Implementation:
