@@ -26,7 +26,7 @@ TEST(whole_groups_stand_side_by_side) {
 // One block of queries at many positions against each of them alone: equal bytes.
 template <int d, Kv kFormat>
 static void Together(int n, int window, float cap) {
-  using Block = Attend<d, kFormat, 1>;
+  using Block = QueryBlock<d, kFormat, 1>;
   constexpr int kPages = 4;
   Random random(d + n);
   Array<uint8_t> pages(kPages * KvHead<d, kFormat>::kBytes);

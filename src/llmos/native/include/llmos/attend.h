@@ -110,7 +110,7 @@ struct Visible {
 
 // The block of queries. kGroup: how many of one token follow each other.
 template <int d, Kv kFormat, int kGroup>
-struct Attend {
+struct QueryBlock {
   using Head = KvHead<d, kFormat>;
   static constexpr int kPair = Head::kPair, kMost = QueriesOf(d), kAbreast = Abreast(kGroup);
   static constexpr bool kDots = kPair == 2 && kPairDots;
@@ -135,7 +135,7 @@ struct Attend {
   F16 sum[kMost], out[kMost][kChunks];
   uint32_t words[kMost][kWords];
 
-  explicit Attend(const Scores& scores) : how(scores) {}
+  explicit QueryBlock(const Scores& scores) : how(scores) {}
 
   // Over pages in the order of `pages`; kv: where their parts of the key/value head begin in page 0.
   void Run(const uint8_t* kv, const int32_t* pages, uint64_t page_bytes) {

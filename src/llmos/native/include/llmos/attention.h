@@ -96,7 +96,7 @@ LLMOS_INLINE void AttendTiles(Team& team, const float* query, int ld, const Call
     segments.Seek(tile / KV);
     const int h = tile % KV;
     for (int from = h * kGroup; from < (h + 1) * kGroup; from += kHeads) {
-      Attend<d, kFormat, kGroup> block(how);
+      QueryBlock<d, kFormat, kGroup> block(how);
       const int to = kGroup % kHeads && (h + 1) * kGroup - from < kHeads ? (h + 1) * kGroup : from + kHeads;
       for (int t = segments.first; t < segments.end; ++t) {
         const Span s = span(t);
