@@ -84,7 +84,7 @@ def test_a_checkpoint_is_packed_once_and_every_way_gives_the_same_answers(
     expected = answer(folder)
     assert not cache.exists()
     monkeypatch.delenv("LLMOS_IMAGES")
-    compile_model(str(folder), tmp_path / "x.llm", weights="int8", verified=False)
+    compile_model(folder, tmp_path / "x.llm", weights="int8", verified=False)
     assert answer(folder) == expected
     assert [image.suffix for image in cache.iterdir()] == [".image"]
     nothing_is_packed()

@@ -213,6 +213,7 @@ PLAN = {"model", "verb", "weights", "kv", "context", "batch", "threads", "memory
     "decode_tokens_per_s",
     "prefill_bound",
     "decode_bound",
+    "memory_mode",
     "roofs",
 }
 

@@ -86,7 +86,7 @@ class Images:
         n_bytes, path = weights_bytes(self.graph), self._path(key)
         if self.folder is None:
             _make_room(path, image_bytes(n_bytes))
-        facts = {"key": key, "model": source.resolved.display, "formats": formats_of(self.options)}
+        facts = {"key": key, "model": str(source.resolved.display), "formats": formats_of(self.options)}
         checksum, pack_rows = native_checksum(self.library), native_packer(self.library)
         with writing(path, facts, n_bytes, checksum) as writer:
             if writer is not None:
