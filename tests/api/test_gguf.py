@@ -123,7 +123,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_not_understood_is_refused_by_name(case, tmp_path):
     change, message = REFUSED[case]
-    with pytest.raises(UserError, match=f"x.gguf.*{message}"):
+    with pytest.raises(UserError, match=f"(?s)x.gguf.*{message}"):
         open_gguf(llama(tmp_path, change))
 
 
@@ -225,7 +225,7 @@ def test_codes_in_a_file_of_floats_are_counted_with_the_memory_that_converts_the
         assert source.precision == "float16"
         options = choose_options(source, None, None)
         graph = build_graph(source.spec, options)
-        made = demand(source, options, graph, context=8, batch=1, threads=1)
+        made = demand(source, graph, context=8, batch=1, threads=1)
         sizes[kind] = made.sizes.converted
         assert ("float16" in made.others()) == (kind == "Q8_0")  # all in float16 is another choice then
     assert sizes["F16"] == 0 < sizes["Q8_0"]
@@ -284,7 +284,7 @@ def test_experts_multiply_into_and_out_of_themselves_in_other_formats(tmp_path, 
     assert dict(precision.matrices) == {f"layer.0.expert.{e}.down": formats[1] for e in range(3)}
     ids, wanted, tolerance = expected_scores(model)
     with llm.load_model(path, threads=2) as loaded:
-        assert loaded.info()["formats"]["matrices"] == f"3 {formats[1]}"
+        assert loaded.info()["formats"]["matrices"] == {formats[1]: 3}
         scores = loaded.score(ids)
     assert np.abs(np.array(scores[1:]) - wanted).max() <= tolerance
 

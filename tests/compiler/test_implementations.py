@@ -29,7 +29,7 @@ def test_the_headers_choose_by_features_that_the_table_knows():
     used = set()
     for header in Path(include_dir(), "llmos").glob("*.h"):
         used |= set(re.findall(r"defined\((\w+)\)", header.read_text()))
-    assert used - {"_WIN32", "__x86_64__"} == KNOWN.keys()
+    assert used - {"_WIN32", "__linux__", "__x86_64__"} == KNOWN.keys()  # systems choose how to wait, not how to compute
 
 
 @pytest.mark.parametrize(
