@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,19 +102,19 @@ def spec_of(folder):
 KV = ("float32", "float16", "bf16", "int8")
 
 
-def every_pair_of_formats() -> Iterator[tuple[str, str, str, str]]:
+def every_pair_of_formats() -> Iterator[Any]:
     """One model with all of weights, keys and values and targets; the others with each two of them, the third in turn."""
     for i, case in enumerate(("llama", "llama, tied", "llama, linear rope", "llama, as many kv heads", "gpt2")):
         for (j, weights), (k, target) in itertools.product(enumerate(FORMATS), enumerate(targets())):
             for kv in KV if case == "llama" else (KV[(i + j + k) % len(KV)],):
-                yield case, weights, kv, target
+                yield pytest.param(case, weights, kv, *target.values, marks=target.marks)
 
 
-def every_case() -> Iterator[tuple[str, str, str]]:
+def every_case() -> Iterator[Any]:
     """Each case on each target in float32, and in bf16 and int8 by turns."""
     for (i, case), (k, target) in itertools.product(enumerate(CASES), enumerate(targets())):
-        yield case, "float32", target
-        yield case, ("bf16", "int8")[(i + k) % 2], target
+        for weights in ("float32", ("bf16", "int8")[(i + k) % 2]):
+            yield pytest.param(case, weights, *target.values, marks=target.marks)
 
 
 @pytest.mark.torch
