@@ -1,6 +1,7 @@
 """What is compiled is held to its checkpoint before anybody gets it."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -120,7 +121,16 @@ def test_near_ties_do_not_decide():
 def test_scores_that_are_no_numbers_pass_no_limit():
     wanted = np.ones((2, 3), np.float32)
     got = np.array([[1, 1, np.nan], [1, 1, 1]], np.float32)
-    assert compared(got, wanted, {0: 1}, 0.0).beyond(LIMITS["int4"]) == ["some scores are no numbers"]
+    for a, b in ((got, wanted), (wanted, got)):
+        assert compared(a, b, {0: 1}, 0.0).beyond(LIMITS["int4"]) == ["some scores are no numbers"]
+
+
+def test_scores_are_compared_in_the_memory_of_a_few_rows():
+    wanted = np.random.default_rng(0).normal(size=(64, 10_000)).astype(np.float32)
+    tracemalloc.start()
+    compared(wanted, wanted, {}, 0.0)
+    assert tracemalloc.get_traced_memory()[1] < 10 * 8 * 10_000
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -94,31 +94,39 @@ class Difference:
 
 
 def compared(got: np.ndarray, wanted: np.ndarray, following: Mapping[int, int] | None, margin: float) -> Difference:
-    """got, wanted: scores (T, V), or hidden rows where following is None. following: of a row, the token that comes next."""
-    largest = float(np.abs(wanted).max())
-    error = float(np.abs(got - wanted).max()) / largest if largest else float(np.abs(got).max())
-    if following is None or not np.isfinite(got).all():
-        return Difference(tokens=len(wanted), error=error if np.isfinite(got).all() else math.inf)
-    p, q = _log_softmax(wanted), _log_softmax(got)
-    best = wanted.argmax(-1)
-    same = got.argmax(-1) == best
-    others = np.partition(wanted, -2, axis=-1)[:, -2] if wanted.shape[1] > 1 else np.full(len(wanted), -np.inf)
-    decided = wanted.max(-1) - others > margin * largest
-    rows, ids = list(following), list(following.values())
-    worse = p[rows, ids] - q[rows, ids]
+    """got, wanted: scores (T, V), or hidden rows where following is None. following: of a row, the token that comes next.
+
+    Taken row by row: in double, all rows of a large vocabulary would need more memory than the model.
+    """
+    largest = float(np.max([np.abs(row).max() for row in wanted]))
+    apart = float(np.max([np.abs(a - b).max() for a, b in zip(got, wanted, strict=True)]))
+    error = apart / largest if largest else apart
+    finite = all(bool(np.isfinite(row).all()) for row in got)
+    if following is None or not finite:
+        return Difference(tokens=len(wanted), error=error if finite else math.inf)
+    divergence, same, decided = np.zeros(len(wanted)), np.zeros(len(wanted), bool), np.zeros(len(wanted), bool)
+    worse = []
+    for i, (ours, theirs) in enumerate(zip(got, wanted, strict=True)):
+        p, q = _log_softmax(theirs), _log_softmax(ours)
+        divergence[i] = (np.exp(p) * (p - q)).sum()
+        same[i] = ours.argmax() == theirs.argmax()
+        second = np.partition(theirs, -2)[-2] if len(theirs) > 1 else -np.inf
+        decided[i] = theirs.max() - second > margin * largest
+        if i in following:
+            worse.append(p[following[i]] - q[following[i]])
     return Difference(
         tokens=len(wanted),
         error=error,
-        kl=max(0.0, float((np.exp(p) * (p - q)).sum(-1).mean())),
+        kl=max(0.0, float(divergence.mean())),
         first=float(same.mean()),
         first_decided=float(same[decided].mean()) if decided.any() else 1.0,
-        perplexity=float(np.expm1(worse.mean())) if rows else None,
-        perplexity_error=float(worse.std() / math.sqrt(len(rows))) if rows else None,
+        perplexity=float(np.expm1(np.mean(worse))) if worse else None,
+        perplexity_error=float(np.std(worse) / math.sqrt(len(worse))) if worse else None,
     )
 
 
 def _log_softmax(scores: np.ndarray) -> np.ndarray:
-    """Rows in double, of which there are at most as many as verification has tokens."""
+    """Of a row, in double."""
     scores = scores.astype(np.float64)
-    scores -= scores.max(-1, keepdims=True)
-    return scores - np.log(np.exp(scores).sum(-1, keepdims=True))
+    scores -= scores.max()
+    return scores - np.log(np.exp(scores).sum())
