@@ -12,8 +12,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import llm
+from llmos.api import compile as compiling
 from llmos.api import compile_model, place
 from llmos.api import images as stored
+from llmos.api import prepare as preparing
 from llmos.api.images import stored_images
 from llmos.api.limits import check_memory, chosen_memory
 from llmos.api.model import Model
@@ -29,6 +31,7 @@ from tests.tiny_programs import CONFIG
 
 pytestmark = pytest.mark.toolchain
 IDS = [3, 5, 8, 13]
+Q_ROWS = shapes(spec_from_config(CONFIG))["layer.0.q"][0]
 
 
 @pytest.fixture
@@ -54,6 +57,19 @@ def write_checkpoint(path, seed, config=CONFIG):
     tensors = {s.name: rng.normal(0.1, 0.3, shapes(spec)[n]).astype(np.float32) for n, s in sources(spec).items()}
     save_file(tensors, path / "model.safetensors")
     (path / "config.json").write_text(json.dumps(config))
+    return path
+
+
+def write_adapter(path):
+    rng, tensors = np.random.default_rng(5), {}
+    for i in range(CONFIG["num_hidden_layers"]):
+        name, width = f"base_model.model.model.layers.{i}.self_attn.q_proj", CONFIG["hidden_size"]
+        tensors[f"{name}.lora_A.weight"] = rng.normal(0, 0.5, (2, width)).astype(np.float32)
+        tensors[f"{name}.lora_B.weight"] = rng.normal(0, 0.5, (Q_ROWS, 2)).astype(np.float32)
+    path.mkdir()
+    save_file(tensors, path / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["q_proj"]}
+    (path / "adapter_config.json").write_text(json.dumps(config))
     return path
 
 
@@ -211,6 +227,64 @@ def test_a_file_that_changes_while_it_is_read_leaves_no_image(cache, folder, mon
     with pytest.warns(ModelNotice, match="not kept: its files were changed while they were read"):
         answer(folder)
     assert not list(cache.glob("*.image")) and not list(cache.glob(".*.part"))
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_model_that_is_replaced_after_it_was_opened_leaves_no_image_of_what_was_there(
+    cache, folder, tmp_path, monkeypatch, what
+):
+    def replaced(*arguments, **settings):
+        other = write_checkpoint(tmp_path / "other", seed=9)
+        if what == "file":
+            (other / "model.safetensors").rename(folder / "model.safetensors")
+        else:
+            folder.rename(tmp_path / "before")
+            other.rename(folder)
+        return compile_code(*arguments, **settings)
+
+    compile_code = preparing.compile_code
+    monkeypatch.setattr(preparing, "compile_code", replaced)
+    with pytest.warns(ModelNotice, match="not kept: its files were changed while they were read"):
+        before = answer(folder)
+    monkeypatch.undo()
+    monkeypatch.setenv("LLMOS_CACHE", str(cache.parent))
+    monkeypatch.setattr(place, "KEPT_FROM_BYTES", 0)
+    after = answer(folder)
+    monkeypatch.setenv("LLMOS_IMAGES", "off")
+    assert after == answer(folder) != before
+
+
+def test_an_adapter_that_is_merged_twice_has_an_image_of_its_own(cache, folder, tmp_path, monkeypatch):
+    adapter = write_adapter(tmp_path / "adapter")
+    answers = [answer(folder, adapter=[str(adapter)] * n) for n in (0, 1, 2)]
+    monkeypatch.setenv("LLMOS_IMAGES", "off")
+    assert answers == [answer(folder, adapter=[str(adapter)] * n) for n in (0, 1, 2)]
+    assert answers[1] != answers[2]
+
+
+def test_a_file_from_the_future_is_a_file(cache, folder, tmp_path):
+    os.utime(folder / "model.safetensors", (4e9, 4e9))
+    compile_model(str(folder), tmp_path / "x.llm", weights="int8", verified=False)
+    assert answer(tmp_path / "x.llm", weights=None) == answer(folder)
+    assert len(list(cache.glob("*.image"))) == 1
+
+
+def test_a_damaged_image_that_a_killed_compilation_left_is_made_again(cache, folder, tmp_path, monkeypatch):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compiling, "write_bundle", killed)
+        patch.setattr("pathlib.Path.unlink", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            compile_model(str(folder), tmp_path / "x.llm", weights="int8", verified=False)
+    (left,) = tmp_path.glob(".*.image")
+    with left.open("r+b") as file:
+        file.seek(-1000, 2)
+        file.write(bytes(500))
+    compile_model(str(folder), tmp_path / "x.llm", weights="int8", verified=False)
+    compile_model(str(folder), tmp_path / "y.llm", weights="int8", verified=False)
+    assert (tmp_path / "x.llm").read_bytes() == (tmp_path / "y.llm").read_bytes()
 
 
 def test_auto_maps_what_fits_only_so_and_says_it(cache, folder):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmos.api.file_states import FileStates, file_states
 from llmos.core.errors import LlmosError, UserError
 from llmos.hub import Resolved, existing, is_path, resolve
 from llmos.models import FAMILIES, Spec, shapes, sources, spec_from_config
@@ -40,10 +41,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class NamedAdapter:
-    """An adapter with the name that it was asked for by."""
+    """An adapter with the name that it was asked for by. states: of its files, before they were opened."""
 
     name: str
     adapter: Adapter
+    states: FileStates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +107,8 @@ def named_adapters(names: Sequence[str], report: Report = None) -> list[NamedAda
         resolved = resolve(name, progress=report)
         if resolved.kind != "folder":
             raise UserError(f"{name} is no adapter: an adapter is a folder with adapter_config.json")
-        found.append(NamedAdapter(name, open_adapter(resolved.path)))
+        states = file_states(resolved.path)
+        found.append(NamedAdapter(name, open_adapter(resolved.path), states))
     return found
 
 

@@ -132,21 +132,29 @@ def _packed(images: Images, output: Path, progress: Callable[[str], None] | None
 
     Of one that is not finished the parts stay there when the process is killed, and the next one goes on with them.
     """
-    found = images.find()
+    found = _whole_image(images)
     if found is not None:
-        try:
-            check_packed(found, native_checksum(images.library), threads=usable_cores())
-        except FormatError as error:
-            images.remove(found.path, str(error))
-        else:
-            yield found
-            return
+        yield found
+        return
     beside = replace(images, folder=output.absolute().parent)
-    made = beside.find() or beside.make(percent(progress, "packing weights"))
+    made = _whole_image(beside) or beside.make(percent(progress, "packing weights"))
     try:
         yield made
     finally:
         made.path.unlink(missing_ok=True)
+
+
+def _whole_image(images: Images) -> PackedBytes | None:
+    """The image that is there, every byte of it compared; one that is damaged is removed."""
+    found = images.find()
+    if found is None:
+        return None
+    try:
+        check_packed(found, native_checksum(images.library), threads=usable_cores())
+    except FormatError as error:
+        images.remove(found.path, str(error))
+        return None
+    return found
 
 
 def _lineage(source: Source, name: str, options: Options) -> dict[str, Any]:

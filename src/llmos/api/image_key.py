@@ -10,14 +10,16 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from llmos import compiler, models, weights
 from llmos.api import assemble
+from llmos.api.file_states import are_same
 from llmos.api.options import formats_of
 from llmos.api.source import Source
 from llmos.compiler import Graph, Options, graph_hash
+from llmos.core.errors import ResourceError
 from llmos.native import sources_hash
 
 __all__ = ["files_key", "image_key", "is_settled"]
@@ -31,19 +33,28 @@ _TICK_NS, _COARSE_NS = (
 
 
 def image_key(source: Source, options: Options, graph: Graph) -> str:
-    """Hex key: of files, their reading, formats, layout and the code that packs. Raises OSError where a file is gone."""
+    """Hex key: of files, their reading, formats, layout and the code that packs.
+
+    Raises ResourceError where the files are not those that were opened: then the key would be of other weights.
+    """
+    try:
+        files = [[_identity(path) for path in part] for part in _parts(source)]
+    except OSError:  # one is gone
+        files = []
+    if not files or not _is_unchanged(source):
+        raise ResourceError("its files were changed while they were read")
     facts = {
         "code": _code_hash(),
         "graph": graph_hash(graph),
         "formats": formats_of(options),
         "config": source.config,
-        "files": [_identity(path) for path in _files(source)],
+        "files": files,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def files_key(source: Source, *facts: str) -> str:
-    """Hex key of a source's files, and of something more."""
+    """Hex key of a source's files, and of something more. Raises OSError where one is gone."""
     found = [*map(_identity, _files(source)), *facts]
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -59,21 +70,32 @@ def is_settled(source: Source) -> bool:
 
 
 def _is_settled(found: os.stat_result, now_ns: int) -> bool:
-    newest = max(found.st_mtime_ns, found.st_ctime_ns)
+    # The other time is whatever a program says; only Windows has none that the system sets.
+    newest = max(found.st_mtime_ns, found.st_ctime_ns) if os.name == "nt" else found.st_ctime_ns
     coarse = newest % 1_000_000 == 0  # a file system that counts seconds
     return newest + (_COARSE_NS if coarse else _TICK_NS) < now_ns
 
 
+def _is_unchanged(source: Source) -> bool:
+    """Whether weights, adapters and settings beside them are the files that were there before they were opened."""
+    own = [*source.mapped, *_settings(source.resolved.path)]
+    adapters = ((each.states, [*each.adapter.files(), *_settings(each.adapter.path)]) for each in source.adapters)
+    return all(are_same(states, paths) for states, paths in [(source.states, own), *adapters])
+
+
 def _files(source: Source) -> Iterable[Path]:
-    """Everything that says what the weights are: those read, those of adapters, and settings beside either."""
-    found = [*source.mapped, *source.files]
-    folders = [source.resolved.path]
+    return (path for part in _parts(source) for path in part)
+
+
+def _parts(source: Source) -> Iterator[Iterable[Path]]:
+    """Everything that says what the weights are: the files of the model, then those of each adapter, which may come twice."""
+    yield dict.fromkeys([*source.mapped, *source.files, *_settings(source.resolved.path)])
     for each in source.adapters:
-        found += each.adapter.files()
-        folders.append(each.adapter.path)
-    for folder in filter(Path.is_dir, folders):
-        found += sorted(folder.glob("*.json"))
-    return dict.fromkeys(found)
+        yield dict.fromkeys([*each.adapter.files(), *_settings(each.adapter.path)])
+
+
+def _settings(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.json")) if folder.is_dir() else []
 
 
 def _identity(path: Path) -> list[int | str]:

@@ -20,7 +20,17 @@ from llmos.api.assemble import weights_bytes, write_weights
 from llmos.api.image_key import files_key, image_key, is_settled
 from llmos.api.options import formats_of
 from llmos.api.source import Source
-from llmos.artifact import Bundle, PackedBytes, image_bytes, image_facts, n_sums, open_image, part_files, writing
+from llmos.artifact import (
+    Bundle,
+    ImageWriter,
+    PackedBytes,
+    image_bytes,
+    image_facts,
+    n_sums,
+    open_image,
+    part_files,
+    writing,
+)
 from llmos.compiler import Graph, Options
 from llmos.core.env import environment
 from llmos.core.errors import FormatError, LlmosError, ResourceError, UserError
@@ -82,7 +92,7 @@ class Images:
         assert source.parameters is not None, "what has no parameters is packed already"
         key = image_key(source, self.options, self.graph)
         if not is_settled(source):
-            raise ResourceError("its files carry times in the future")
+            raise ResourceError("its files were changed in the future: set the clock of this machine, or copy them")
         n_bytes, path = weights_bytes(self.graph), self._path(key)
         if self.folder is None:
             _make_room(path, image_bytes(n_bytes))
@@ -92,10 +102,17 @@ class Images:
             if writer is not None:
                 release = source.parameters.checkpoint.release
                 write_weights(self.graph, source.parameters, writer, progress, pack_rows, release)
-                if image_key(source, self.options, self.graph) != key:
-                    writer.discard()
-                    raise ResourceError("its files were changed while they were read")
+                self._check_unchanged(key, writer)
         return open_image(path, key, n_bytes)
+
+    def _check_unchanged(self, key: str, writer: ImageWriter) -> None:
+        try:
+            same = image_key(self.source, self.options, self.graph) == key
+        except ResourceError:
+            same = False
+        if not same:
+            writer.discard()
+            raise ResourceError("its files were changed while they were read")
 
     def _path(self, key: str) -> Path:
         return _folder() / f"{key}{_SUFFIX}" if self.folder is None else self.folder / f".{key}{_SUFFIX}"

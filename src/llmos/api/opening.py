@@ -8,6 +8,7 @@ from typing import Any
 
 from llmos.api.adapters import NamedAdapter, adapt, adapt_stored, base_of, named_adapters, text_folder
 from llmos.api.embedding_settings import EmbeddingSettings, embedding_files, read_embedding_settings
+from llmos.api.file_states import file_states
 from llmos.api.gguf import open_gguf
 from llmos.api.limits import check_generation, check_numbers
 from llmos.api.options import named_options
@@ -39,16 +40,21 @@ def open_source(name: str, adapters: Sequence[str] = (), progress: Callable[[str
     base = base_of(resolved, adapters, report)
     if base is not None:
         resolved, adapters = replace(base, display=name), (str(resolved.path), *adapters)
-    opened = named_adapters(adapters, report)
+    states = file_states(resolved.path)
+    return replace(_opened(resolved, named_adapters(adapters, report)), states=states)
+
+
+def _opened(resolved: Resolved, adapters: Sequence[NamedAdapter]) -> Source:
     if resolved.kind == "bundle":
-        if opened:
+        if adapters:
+            name = resolved.display
             raise UserError(f"{name} is compiled already: give --adapter when it is compiled from its source")
         return _open_bundle(resolved)
     if resolved.kind == "gguf":
-        return _open_gguf(resolved, opened)
+        return _open_gguf(resolved, adapters)
     if resolved.kind == "llama2c":
-        return _open_llama2c(resolved, opened)
-    return _open_folder(resolved, opened)
+        return _open_llama2c(resolved, adapters)
+    return _open_folder(resolved, adapters)
 
 
 def open_tokenizer(source: Source) -> Tokenizer | None:

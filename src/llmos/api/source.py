@@ -9,6 +9,7 @@ from llmos.api.adapters import NamedAdapter
 from llmos.api.assemble import fill_weights
 from llmos.api.base_names import other_bases
 from llmos.api.embedding_settings import EmbeddingSettings
+from llmos.api.file_states import FileStates
 from llmos.artifact import Bundle
 from llmos.compiler import Graph
 from llmos.hub import Resolved
@@ -31,7 +32,7 @@ class Source:
     is merged into it, in order; precision: of the matrices of its layers; tables: that of embedding and head where it is another;
     matrices: those of the layers that have another than most, by name; notices: what a user should know who leaves the weight
     format to us; stored: how its tensors are stored, where that is more than its precision; embedding: what it says of how it is
-    to embed texts.
+    to embed texts; states: of its files, before they were opened.
     """
 
     resolved: Resolved
@@ -50,6 +51,7 @@ class Source:
     adapters: tuple[NamedAdapter, ...] = ()
     stored: str | None = None
     bundle: Bundle | None = None
+    states: FileStates = field(default_factory=dict)
 
     @property
     def mapped(self) -> tuple[Path, ...]:

@@ -76,7 +76,10 @@ def _read_head(file: BinaryIO, path: Path) -> tuple[dict[str, Any], np.ndarray, 
     if hashlib.sha256(described).digest() != digest:
         raise FormatError(path, "has a damaged header")
     sums = np.frombuffer(described, "<u8", offset=facts_bytes).astype(np.uint64)
-    return json.loads(described[:facts_bytes]), sums, _rounded(_HEAD.size + facts_bytes + sums_bytes)
+    facts = json.loads(described[:facts_bytes])
+    if not isinstance(facts, dict):
+        raise FormatError(path, "has a damaged header")
+    return facts, sums, _rounded(_HEAD.size + facts_bytes + sums_bytes)
 
 
 @contextlib.contextmanager
