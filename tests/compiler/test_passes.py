@@ -286,6 +286,20 @@ def test_code_does_not_grow_with_the_number_of_experts():
     assert many.count("\n") == few.count("\n")
 
 
+def test_the_sum_over_experts_has_the_same_number_whatever_is_chosen():
+    """A thread that is late reads who was chosen when that memory may hold something else: team.h says why this is enough."""
+    config = CONFIGS["mixtral"] | {"num_local_experts": 8}
+    code = [line.strip() for line in emit(build_graph(spec_from_config(config), Options())).splitlines()]
+    begin, fixed = (
+        code.index("const uint32_t last = team.turn + 40;  // whatever is chosen"),
+        code.index("team.turn = last;"),
+    )
+    choosing = next(i for i, line in enumerate(code) if line.startswith("ChooseExperts<"))
+    last_product = max(i for i, line in enumerate(code[:fixed]) if line.startswith("if (count) Linear"))
+    assert begin < choosing < last_product < fixed
+    assert code[fixed + 1].startswith("SumSlots<")
+
+
 def test_sections_do_not_overlap_and_a_tied_head_is_stored_once():
     graph = build_graph(spec_from_config(GPT2), Options(weights="bf16"))
     sections = layout(graph)

@@ -10,7 +10,8 @@ from llmos.weights import packed_bytes
 
 __all__ = ["experts"]
 
-_MOST_OPERATIONS = 16  # of an expert: how many a product is made of may depend on the tokens that chose it
+# Operations of an expert, and of the mixture besides: twice what there are now. Steps have few numbers to spare (team.h).
+_OF_EXPERT, _BESIDES = 4, 8
 
 
 class Writer(Protocol):
@@ -41,7 +42,7 @@ def experts(write: Writer, n: Node) -> list[str]:
     activated = rows_of(format, quantised, ld_hidden if format == "float32" else row_hidden)
     lines = [
         "{",
-        f"  const uint32_t after = team.turn + {_MOST_OPERATIONS} * {a['count']};  // whatever is chosen",
+        f"  const uint32_t last = team.turn + {_OF_EXPERT * a['count'] + _BESIDES};  // whatever is chosen",
         f"  const int slots = {k} * {write.count(n)};",
         f"  int32_t* experts = (int32_t*){at['choice']};",
         "  int32_t* places = experts + slots;",
@@ -56,9 +57,9 @@ def experts(write: Writer, n: Node) -> list[str]:
     ]
     lines += [
         *_products(write, n, 1, a["width"], hidden, quantised, row_hidden, at["results"], ld_out),
+        "  team.turn = last;",
         f"  SumSlots<{k}, {a['width']}>(team, (float*){at['results']}, {ld_out}, places, weights, {write.buffer(n.out)}, "
         f"{write.stride(n.out)}, {write.count(n)});",
-        "  team.turn = after;",
         "}",
     ]
     return lines

@@ -54,8 +54,8 @@ LLMOS_INLINE void WakeAll(const uint32_t* word) {
 #endif
 }
 
-// Moves the calling thread from a core if it is there and may be on others: Linux wakes threads on the core of whoever wakes
-// them, and may leave both there for many milliseconds while others are idle.
+// Moves the calling thread from a core if it is there and may be on others: Linux may wake a thread on the core of whoever wakes
+// it, and leave both there for many milliseconds while others are idle.
 LLMOS_INLINE void LeaveCore(int core) {
 #if defined(__linux__)
   cpu_set_t allowed;
@@ -74,7 +74,8 @@ LLMOS_INLINE int ThisCore() {
 }
 
 // The tiles of one thread's part that nobody has claimed yet, in one word: the first, the one behind the last (22 bits each), and
-// the operation that it is about, as far as 20 bits tell.
+// the operation that it is about, as far as 20 bits tell. A thread is late by less than a step, and a step has less than half as
+// many numbers (layers of 1024 experts: 127 of them), so an operation that is over is never taken for one to come.
 struct alignas(64) Share {
   uint64_t packed;
 };
@@ -89,8 +90,9 @@ struct Shared {
 struct Team {
   int rank, size;
   Shared* shared;
-  // The number of the next operation, and of the one before it. Numbers may be left out: a block whose operations depend on
-  // values that a late thread may read too late (`experts`) sets `turn` behind it to what does not.
+  // The number of the next operation, and of the one before it. Numbers may be left out: where it depends on memory how many
+  // operations there are (`experts`), the one behind them, whose memory is elsewhere, gets a number that does not. A thread that
+  // reads that memory later, when it holds something else, then counts up to numbers that nobody is at, and agrees again.
   uint32_t turn, previous;
 
   Team(int rank, int size, Shared* shared, uint32_t first) : rank(rank), size(size), shared(shared), turn(first), previous(first - 1) {}

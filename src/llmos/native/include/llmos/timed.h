@@ -29,10 +29,12 @@ struct Times {
     last = Now();
   }
   LLMOS_MEMBER void Note(int part) {
-    const uint64_t now = Now(), before = __atomic_load_n(&last, __ATOMIC_RELAXED);
-    if (now <= before) return;  // a part without a barrier: another thread has noted the next one already
+    const uint64_t now = Now();
+    uint64_t before = __atomic_load_n(&last, __ATOMIC_RELAXED);
+    do {
+      if (now <= before) return;  // a part without a barrier: another thread has noted the next one already
+    } while (!__atomic_compare_exchange_n(&last, &before, now, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
     __atomic_fetch_add(&spent[part], now - before, __ATOMIC_RELAXED);
-    __atomic_store_n(&last, now, __ATOMIC_RELAXED);
   }
 
   // Every thread of the team, before the first part and after each.
