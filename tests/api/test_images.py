@@ -262,6 +262,20 @@ def test_an_adapter_that_is_merged_twice_has_an_image_of_its_own(cache, folder, 
     assert answers[1] != answers[2]
 
 
+@pytest.mark.parametrize(("memory", "reads"), [("fast", "read_packed"), ("mapped", "map_packed")])
+def test_an_image_that_is_removed_before_it_is_read_is_made_again(cache, folder, monkeypatch, memory, reads):
+    def removed(packed, *arguments, **settings):
+        if not gone:
+            gone.append(packed.path)
+            packed.path.unlink()
+        return real(packed, *arguments, **settings)
+
+    expected, gone, real = answer(folder), [], getattr(place, reads)
+    monkeypatch.setattr(place, reads, removed)
+    assert answer(folder, memory=memory) == expected
+    assert gone == [*cache.glob("*.image")]
+
+
 def test_a_file_from_the_future_is_a_file(cache, folder, tmp_path):
     os.utime(folder / "model.safetensors", (4e9, 4e9))
     compile_model(str(folder), tmp_path / "x.llm", weights="int8", verified=False)

@@ -103,16 +103,17 @@ class Images:
                 release = source.parameters.checkpoint.release
                 write_weights(self.graph, source.parameters, writer, progress, pack_rows, release)
                 self._check_unchanged(key, writer)
-        return open_image(path, key, n_bytes)
+        try:
+            return open_image(path, key, n_bytes)
+        except OSError as error:  # others make room, and users clear the cache
+            raise ResourceError(f"{path} cannot be read again: {error.strerror}") from error
 
     def _check_unchanged(self, key: str, writer: ImageWriter) -> None:
-        try:
-            same = image_key(self.source, self.options, self.graph) == key
-        except ResourceError:
-            same = False
-        if not same:
-            writer.discard()
-            raise ResourceError("its files were changed while they were read")
+        with contextlib.suppress(ResourceError):
+            if image_key(self.source, self.options, self.graph) == key:
+                return
+        writer.discard()
+        raise ResourceError("its files were changed while they were read")
 
     def _path(self, key: str) -> Path:
         return _folder() / f"{key}{_SUFFIX}" if self.folder is None else self.folder / f".{key}{_SUFFIX}"

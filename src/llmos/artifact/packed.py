@@ -157,6 +157,8 @@ def _on_threads(work: Callable[[int], None], threads: int) -> None:
 def _open(path: Path) -> BinaryIO:
     try:
         return open_regular(path, buffering=0)
+    except FileNotFoundError as error:
+        raise FormatError(path, "was removed while it was read") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
 
