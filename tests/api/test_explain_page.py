@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from llmos.api.explain import explain_graph
-from llmos.api.step_times import StepTimes
+from llmos.api.step_times import OperationTimes
 from llmos.compiler import Options, build_graph
 from llmos.models import spec_from_config
 from llmos.plan import Roofs
@@ -21,7 +21,7 @@ VOID = {"meta", "link", "br", "img", "input", "hr"}
 def explained(model: str = "llama", *, measured: bool = True, name: str = "mini"):
     graph = build_graph(spec_from_config(CONFIGS[model]), Options(weights="bf16"))
     n = 2 + sum(len(block.nodes) for _, block in graph.blocks())
-    times = StepTimes(parts=tuple(1e-5 * (i + 1) for i in range(n)), step_s=1e-2, noted_s=1.01e-2)
+    times = OperationTimes(parts=tuple(1e-5 * (i + 1) for i in range(n)), step_s=1e-2, noted_s=1.01e-2)
     found = {"decode": times, "prefill": times} if measured else None
     return graph, explain_graph(graph, ROOFS, context=192, name=name, times=found, unmeasured=None)
 

@@ -171,7 +171,7 @@ def step_costs(
     step_s: float | None = None,
     noted_s: float | None = None,
 ) -> StepCosts:
-    """The costs of a step. parts, step_s, noted_s: measured, as `StepTimes` has them."""
+    """The costs of a step. parts, step_s, noted_s: measured, as `OperationTimes` has them."""
     costs = [Cost(operation=operation, node=node, step=step) for operation, node in node_operations(graph)]
     costs += [_outside(op, graph, step) for op in ("draw", "threads")]
     measured = [None] * len(costs) if parts is None else parts

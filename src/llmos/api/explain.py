@@ -10,7 +10,7 @@ from llmos.api.explain_page import page
 from llmos.api.explain_table import table
 from llmos.api.prepare import prepare
 from llmos.api.roofs import higher, measure_roofs
-from llmos.api.step_times import StepTimes, measure_steps
+from llmos.api.step_times import OperationTimes, measure_steps
 from llmos.compiler import TARGETS, Graph, Target, compile_code
 from llmos.core.errors import ResourceError
 from llmos.core.files import atomic_write
@@ -97,7 +97,7 @@ def explain_graph(
     *,
     context: int,
     name: str = "model",
-    times: Mapping[str, StepTimes] | None = None,
+    times: Mapping[str, OperationTimes] | None = None,
     unmeasured: str | None = "nothing was run",
 ) -> Explanation:
     """The explanation of a planned graph. context: the model's; times: by kind of step, where they were measured."""
@@ -116,13 +116,13 @@ def _prompt(context: int) -> int:
     return min(_PROMPT_TOKENS, context - 1)
 
 
-def _facts(times: StepTimes | None) -> dict[str, Any]:
+def _facts(times: OperationTimes | None) -> dict[str, Any]:
     return {} if times is None else vars(times)
 
 
 def _measured(
     bundle: Path, graph: Graph, target: Target, threads: int, prompt: int, progress: Callable[[str], None] | None
-) -> dict[str, StepTimes]:
+) -> dict[str, OperationTimes]:
     if prompt == 0:
         return {}
     prepared = prepare(str(bundle), context=prompt + 1, threads=threads, target=target.name, batch=2)

@@ -14,14 +14,14 @@ import numpy as np
 from llmos.runtime import Batch, NativeExecutor, Output, Program, SamplingParameters
 from llmos.runtime.abi import PAGE_TOKENS, load_library
 
-__all__ = ["StepTimes", "measure_steps"]
+__all__ = ["OperationTimes", "measure_steps"]
 
 _BUDGET_S = 1.5  # of a kind of step
 _LEAST, _MOST = 4, 200  # pairs of runs, whatever they take
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepTimes:
+class OperationTimes:
     """parts: seconds of each node, then of drawing, then of waking the threads and waiting for their end. step_s: of a whole step of the code that notes nothing, Python's
     part included; noted_s: of the code that notes.
     """
@@ -33,7 +33,7 @@ class StepTimes:
 
 def measure_steps(
     program: Program, timed: Path, *, n_parts: int, threads: int, prompt: int, speaks: bool
-) -> dict[str, StepTimes]:
+) -> dict[str, OperationTimes]:
     """Times of the steps `prefill` (`prompt` tokens, one row of scores) and `decode` (one token after them).
 
     A model that does not speak gets `text`: `prompt` tokens whose hidden rows are all wanted. timed: the library that notes its
@@ -75,7 +75,7 @@ class _Watch:
         self.plain, self.timed = load_library(str(plain)), load_library(str(timed))
         self.parts = np.zeros(n_parts, np.uint64)
 
-    def pairs(self, batch: Batch) -> StepTimes:
+    def pairs(self, batch: Batch) -> OperationTimes:
         """Runs until the budget is spent, after one of each that warms caches."""
         self._run(batch, self.plain)
         self._run(batch, self.timed)
@@ -88,7 +88,7 @@ class _Watch:
             parts.append(self._take())
         plain, noted = np.array(seconds).T
         kept = _faster(noted)
-        return StepTimes(
+        return OperationTimes(
             parts=tuple(np.array(parts)[kept].mean(axis=0).tolist()),
             step_s=float(plain[_faster(plain)].mean()),
             noted_s=float(noted[kept].mean()),

@@ -13,7 +13,7 @@ __all__ = ["Environment", "environment"]
 
 _KNOWN = {
     "LLMOS_BENCH_PEERS": "interpreters with peers to benchmark beside: llama.cpp=PYTHON,openvino=PYTHON",
-    "LLMOS_CACHE": "folder for compiled models and code (default: llmos in $XDG_CACHE_HOME, on Windows in %LOCALAPPDATA%)",
+    "LLMOS_CACHE": "folder for compiled code and packed weights (default: llmos in $XDG_CACHE_HOME, on Windows in %LOCALAPPDATA%)",
     "LLMOS_CC": "C++ compiler to use in place of the bundled one, with its arguments",
     "LLMOS_HUB_ENDPOINT": "address of a Hugging Face compatible hub (default: HF_ENDPOINT, then the public one)",
     "LLMOS_IMAGES": "size that packed weights may take in the cache, such as 20GiB, or off to keep none (default: 32GiB)",
