@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from fidelity_models import error, number
 
 import llm
-from llmos.api.gguf import open_gguf
-from llmos.models import forward
+from llmos.api.gguf import OpenedGguf, open_gguf
+from llmos.models import encode, forward, memories
 from llmos.ops.numpy_ops import NumpyOps
 from llmos.text import Tokenizer
 from llmos.text.gguf import prompt_format_of_gguf
@@ -17,6 +18,7 @@ from llmos.weights import GgufFile
 from tests import embedding_model, gguf_models, tiny_checkpoints
 from tests.api import test_quantized_sources as quantised
 from tests.gguf_files import KINDS, PLAIN, dequantised, plain, random_rows, write
+from tests.tiny_encoders import hidden
 
 __all__ = ["embeddings", "gguf_families", "gguf_types", "quantised_folders", "vocabularies"]
 
@@ -41,6 +43,10 @@ def gguf_families() -> Iterator[list[str]]:
         by_numpy, by_code, format = _of_file(path, model)
         print(f"GGUF {name}: {by_numpy} {format} {by_code}", flush=True)
         yield [name, case.name, number(by_numpy), format, number(by_code)]
+    for name, case in gguf_models.ENCODERS.items():
+        yield [f"{name} (hidden rows)", case.name, number(_of_encoder(case)), "", ""]
+    for name, case in gguf_models.TRANSLATORS.items():
+        yield [name, case.name, number(_of_translator(case)), "", ""]
 
 
 def quantised_folders() -> Iterator[list[str]]:
@@ -102,12 +108,37 @@ def _blocks(kind: str) -> float:
 def _of_file(path: Path, model: object) -> tuple[float, float, str]:
     """Differences of the definition and of compiled code to the model's logits, and the format that the latter has."""
     opened = open_gguf(path)
-    w = {name: opened.parameters[name].float32().astype(np.float64) for name in opened.parameters}
+    w = _float64(opened)
     ids = np.random.default_rng(1).integers(0, opened.spec.vocab, 17).tolist()
     expected = tiny_checkpoints.logits(model.double(), ids)
     by_numpy = error(forward(NumpyOps(), opened.spec, w, ids, np.arange(len(ids))), expected)
     format, by_code = _compiled(path, ids, expected)
     return by_numpy, by_code, format
+
+
+def _of_encoder(case: gguf_models.Case) -> float:
+    """Difference of the definition's hidden rows; compiled code is that of the family's folder."""
+    model = case.model()
+    opened = open_gguf(gguf_models.write_model(Path(tempfile.mkdtemp()) / "x.gguf", case, model))
+    ids = np.random.default_rng(1).integers(2, opened.spec.vocab, 41).tolist()
+    return error(forward(NumpyOps(), opened.spec, _float64(opened), ids, np.arange(41)), hidden(model.double(), ids))
+
+
+def _of_translator(case: gguf_models.Case) -> float:
+    """Difference of the definition's logits of an answer to a source."""
+    model, rng = case.model(), np.random.default_rng(1)
+    opened = open_gguf(gguf_models.write_model(Path(tempfile.mkdtemp()) / "x.gguf", case, model))
+    source, ids = rng.integers(0, opened.spec.vocab, 70), rng.integers(0, opened.spec.vocab, 21)
+    ops, spec, w = NumpyOps(), opened.spec, _float64(opened)
+    memory = memories(ops, spec, w, encode(ops, spec, w, source, np.arange(len(source))))
+    with torch.no_grad():
+        given = {"input_ids": torch.from_numpy(source)[None], "decoder_input_ids": torch.from_numpy(ids)[None]}
+        expected = model.double()(**given).logits[0].numpy()
+    return error(np.asarray(forward(ops, spec, w, ids, np.arange(len(ids)), memory)), expected)
+
+
+def _float64(opened: OpenedGguf) -> dict[str, np.ndarray]:
+    return {name: opened.parameters[name].float32().astype(np.float64) for name in opened.parameters}
 
 
 def _compiled(path: Path, ids: list[int], expected: np.ndarray) -> tuple[str, float]:

@@ -13,7 +13,7 @@ def test_a_notice_recommends_only_what_can_be_loaded(name: str):
     assert "never published" in notice
     recommended = re.findall(r"load_model\('([^']+)'\)", notice)
     assert recommended
-    families = {"opt": "facebook/opt", "gemma2": "google/gemma-2"}
+    families = {"olmo2": "allenai/OLMo-2", "gemma2": "google/gemma-2"}
     for other in recommended:
         known = lookup(other)
         assert known is not None or any(f in FAMILIES and other.startswith(start) for f, start in families.items())
