@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PROMPT ?= Once upon a time
 PYTEST_ARGS ?=
+WORKERS ?= 2
 BENCH_ARGS ?=
 FUZZ_SECONDS ?= 60
 FUZZ_GROUPS ?= weights quantised gguf text templates configs bundles
@@ -19,10 +20,10 @@ run: $(VENV)/.warm ## install LLMOS into .venv and let the embedded model tell a
 	@$(BIN)/llmos run "$(PROMPT)"
 
 test: $(VENV)/.dev ## fast tests
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(PYTEST_ARGS)
 
 test-full: $(VENV)/.dev $(VENV)/.docs ## every test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## lint, formatting, types, tests of the code's shape
 	$(BIN)/ruff check src tests benchmarks release

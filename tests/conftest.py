@@ -73,15 +73,24 @@ class _Skips:
     def pytest_collectreport(self, report) -> None:
         self._note(report)
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node, error) -> None:
+        """What a worker of pytest-xdist skipped while it collected is known to it alone."""
+        told = getattr(node, "workeroutput", {}).get("unforeseen", ())
+        self.unforeseen += [skip for skip in told if skip not in self.unforeseen]
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput["unforeseen"] = self.unforeseen
         if self.unforeseen and session.exitstatus == 0:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter) -> None:
         if self.unforeseen:
             terminalreporter.section("skips that were not foreseen")
-            terminalreporter.write_lines(self.unforeseen)
+            for skip in self.unforeseen:
+                terminalreporter.write_line(skip)
 
 
 def pytest_configure(config: pytest.Config) -> None:
