@@ -91,4 +91,8 @@ def test_code_for_another_architecture_gives_the_bytes_of_this_one(target, weigh
     assert (logits == expected).all()  # both have fused multiply-adds, and every sum has one order
     plain, plain_drawn = native("portable", weights, kv)
     assert drawn == plain_drawn
-    assert np.abs(logits - plain).max() <= 2e-6 * np.abs(plain).max()
+    off = np.abs(logits - plain) / np.abs(plain).max()
+    if weights in ("float32", "float16", "bf16"):
+        assert off.max() <= 2e-6
+    else:  # a last place may turn an eight-bit code of an activation, which later layers see
+        assert np.median(off) <= 2e-6 and off.max() <= 5e-3
