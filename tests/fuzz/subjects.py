@@ -79,7 +79,7 @@ def _model(source: Source) -> Parts:
     options = choose_options(source, None, None)
     graph = planned_graph(source, options)
     tokenizer = open_tokenizer(source)
-    check_memory(demand(source, options, graph, context=reach, batch=1, threads=1), _FREE_BYTES)
+    check_memory(demand(source, graph, context=reach, batch=1, threads=1), _FREE_BYTES)
     rope_tables(source.spec, reach)
     parts = _tokens(tokenizer) if tokenizer else {}
     if source.bundle is not None:
