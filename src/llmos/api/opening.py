@@ -1,6 +1,5 @@
 """From a name to an opened model: one way for each kind of file that a model may be."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from llmos.api.quantization import open_weights, split_config
 from llmos.api.source import Source
 from llmos.artifact import Bundle, open_bundle
 from llmos.core.errors import FormatError, UserError
-from llmos.core.files import read_file
+from llmos.core.files import read_object
 from llmos.hub import Resolved, resolve
 from llmos.models import Spec, spec_from_config
 from llmos.text import PromptFormat, Tokenizer, check_templates, lowered, tokenizer_files
@@ -173,17 +172,7 @@ def _embedding(bundle: Bundle) -> EmbeddingSettings | None:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        raw = json.loads(read_file(path).decode())
-    except FileNotFoundError:
-        raise UserError(f"{path.parent} is no model in the Hugging Face layout: there is no {path.name}") from None
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise FormatError(path, f"is not JSON: {error}") from error
-    if not isinstance(raw, dict):
-        raise FormatError(path, "is not a JSON object")
-    return raw
+    return read_object(path, f"{path.parent} is no model in the Hugging Face layout: there is no {path.name}")
 
 
 def _spec(config: dict[str, Any], where: str | Path) -> Spec:

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 import stat
@@ -9,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from llmos.core.env import environment
 from llmos.core.errors import FormatError, ResourceError, UserError
@@ -22,6 +23,7 @@ __all__ = [
     "make_directory",
     "open_regular",
     "read_file",
+    "read_object",
     "sha256_file",
 ]
 
@@ -53,6 +55,21 @@ def read_file(path: Path, most_bytes: int = _MOST_BYTES) -> bytes:
     if large or len(data) > most_bytes:
         raise FormatError(path, f"is larger than {most_bytes} bytes, which no file of its kind is")
     return data
+
+
+def read_object(path: Path, missing: str) -> dict[str, Any]:
+    """The object of a small JSON file. Raises UserError where it cannot be read, with `missing` where there is none, else FormatError."""
+    try:
+        raw = json.loads(read_file(path).decode())
+    except FileNotFoundError:
+        raise UserError(missing) from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise FormatError(path, f"is not JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise FormatError(path, "is not a JSON object")
+    return raw
 
 
 @contextmanager
@@ -92,11 +109,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     For what is looked at by its name before anybody else sees it. Raises as `atomic_write` does.
     """
     path = Path(path)
-    make_directory(path.parent)
-    try:
-        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-    except OSError as error:
-        raise cannot_write(error, path) from error
+    folder = _folder_beside(path)
     try:
         yield folder / path.name
         try:
@@ -111,11 +124,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
     """A temporary directory that takes the place of `path` when the block ends without an exception."""
     path = Path(path)
-    make_directory(path.parent)
-    try:
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-    except OSError as error:
-        raise cannot_write(error, path) from error
+    temporary = _folder_beside(path)
     try:
         yield temporary
         os.chmod(temporary, 0o777 & ~_umask())
@@ -130,6 +139,15 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
         raise cannot_write(error, path) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _folder_beside(path: Path) -> Path:
+    """A temporary directory on the disk of a path, whose parents are made."""
+    make_directory(path.parent)
+    try:
+        return Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    except OSError as error:
+        raise cannot_write(error, path) from error
 
 
 def sha256_file(path: str | os.PathLike) -> str:

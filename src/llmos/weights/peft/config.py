@@ -4,7 +4,6 @@ Reference: peft 0.21, `tuners/lora/config.py`. A regular expression in `target_m
 modules they belong to, and an expression from a stranger can run for ever.
 """
 
-import json
 import math
 import re
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import Any
 
 from llmos.core.config import from_dict
 from llmos.core.errors import FormatError, UserError
-from llmos.core.files import read_file
+from llmos.core.files import read_object
 
 __all__ = ["AdapterConfig", "is_adapter", "read_adapter_config"]
 
@@ -130,17 +129,7 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        raw = json.loads(read_file(path).decode())
-    except FileNotFoundError:
-        raise UserError(f"{path.parent} is no adapter: there is no {path.name}") from None
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise FormatError(path, f"is not JSON: {error}") from error
-    if not isinstance(raw, dict):
-        raise FormatError(path, "is not a JSON object")
-    return raw
+    return read_object(path, f"{path.parent} is no adapter: there is no {path.name}")
 
 
 def _plain(raw: dict[str, Any]) -> dict[str, Any]:
