@@ -19,6 +19,24 @@ def model():
         yield model
 
 
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        {"temperature": 0},
+        {"temperature": 0.9, "top_k": 40, "seed": 5},
+        {"temperature": 1.4, "top_k": 64, "top_p": 0.8, "min_p": 0.02, "seed": 6},
+        {"temperature": 1.0, "top_k": 1, "seed": 7},
+        {"temperature": 1.0, "top_k": 0, "seed": 8},
+    ],
+)
+def test_asking_for_log_probabilities_changes_no_token(model, sampling):
+    sampling = {"top_p": 1, "min_p": 0, "max_tokens": 60, "ignore_eos": True} | sampling
+    largest_alone = model.generate(FOX, **sampling)
+    whole_rows = model.generate(FOX, logprobs=True, **sampling)
+    assert len(whole_rows.logprobs) == 60
+    assert largest_alone.tokens == whole_rows.tokens
+
+
 def test_a_second_iteration_gives_nothing_more(model):
     generation = model.start(FOX, temperature=0, max_tokens=8)
     text = "".join(generation)

@@ -7,7 +7,7 @@ never from a model file, so the same graph gives the same bytes and nothing of a
 import itertools
 from collections.abc import Iterator, Mapping
 
-from llmos.compiler.emit_block import BlockWriter
+from llmos.compiler.emit_block import BlockWriter, keeps_best
 from llmos.compiler.graph import Graph, graph_hash
 from llmos.compiler.kernel_names import KV, flag
 from llmos.compiler.layout import Section, layout
@@ -135,7 +135,7 @@ def _outputs(graph: Graph) -> str:
     head = graph.epilogue.result
     place = graph.buffers["places"]["epilogue"][head.out]
     stride = row_bytes("float32", head.width) // 4
-    return f"    if (WantsScores(c.step)) Outputs<kVocab>(team, c, c.output_rows<float>({place}), {stride});\n"
+    return f"    if (WantsScores(c.step)) Outputs<kVocab, {flag(keeps_best(graph))}>(team, c, c.output_rows<float>({place}), {stride});\n"
 
 
 def _checks(graph: Graph) -> str:
@@ -185,6 +185,7 @@ LLMOS_EXPORT int32_t llmos_encode(const LlmosModel* model, const LlmosStep* step
 def _step(graph: Graph, timed: bool) -> str:
     body = "\n".join(_runs("", graph))
     n = _n_nodes(graph)
+    emptied = "  BeginBest<kVocab>(call);\n" if keeps_best(graph) else ""
     begun, started, drawn, ended = (
         ("  times.Begin();\n", f"  times.Start({n + 1});\n", f"    times.Ended({n});\n", f"  times.Note({n + 1});\n")
         if timed
@@ -212,7 +213,7 @@ LLMOS_EXPORT int32_t llmos_step(const LlmosModel* model, const LlmosStep* step) 
 {_checks(graph)}  if (status != LLMOS_OK) return status;
   if (step->n_tokens == 0) return LLMOS_OK;
 {begun}  const Call call(*model, *step, kTokenBytes, kOutputBytes);
-  RunStep(*model, call, Forward);
+{emptied}  RunStep(*model, call, Forward);
 {ended}  return LLMOS_OK;
 }}
 """

@@ -8,7 +8,12 @@ from llmos.compiler.graph import Block, Graph, Node
 from llmos.compiler.kernel_names import ACT, CTYPE, FORMAT, KV, LINEAR, QUANTIZE, flag, rows_of
 from llmos.compiler.passes.plan_memory import row_bytes
 
-__all__ = ["BlockWriter"]
+__all__ = ["BlockWriter", "keeps_best"]
+
+
+def keeps_best(graph: Graph) -> bool:
+    """Whether the scores are what a product gives, so that it may keep the largest instead of writing rows (best.h)."""
+    return bool(graph.facts["head"]) and graph.epilogue.result.op == "linear"
 
 
 class BlockWriter:
@@ -129,6 +134,8 @@ class BlockWriter:
         )
 
     def _linear(self, n: Node) -> str:
+        if self.name == "epilogue" and keeps_best(self.graph) and n is self.block.result:
+            return self._output_head(n)
         add = n.inputs[1] if len(n.inputs) == 2 else None
         source, format = n.inputs[0], n.attrs["format"]
         row = row_bytes(ACTIVATIONS[format], n.attrs["in"])
@@ -141,6 +148,15 @@ class BlockWriter:
         )
 
     _add_linear = _linear
+
+    def _output_head(self, n: Node) -> str:
+        source, format = n.inputs[0], n.attrs["format"]
+        row = row_bytes(ACTIVATIONS[format], n.attrs["in"])
+        biased = len(n.params) == 2
+        return (
+            f"OutputHead<{FORMAT[format]}, {n.width}, {n.attrs['in']}, {flag(biased)}>(team, c, {self.param(n, 0)}, "
+            f"{self.buffer(source)}, {row}, {self.vector(n, 1) if biased else 'nullptr'}, {self.buffer(n.out)}, {self.stride(n.out)});"
+        )
 
     def _append_attend(self, n: Node) -> str:
         a, source = n.attrs, n.inputs[0]

@@ -8,6 +8,7 @@
 // within a page, but not from the end of one row block to wherever the next tile begins (8 tokens, int4, K = 896: 393 GOP/s
 // without, 650 with; into L1, which they exceed: 488).
 #pragma once
+#include "llmos/best.h"
 #include "llmos/quantize.h"
 
 namespace llmos {
@@ -193,7 +194,8 @@ struct NibbleWeights {
   }
 };
 
-template <class Weights, int N, bool kBias, bool kAdd>
+// kBest: `best` may point to where the largest values of rows are kept instead of the rows (best.h).
+template <class Weights, int N, bool kBias, bool kAdd, bool kBest = false>
 struct Linear {
   static constexpr int kBlocks = (N + kLanes - 1) / kLanes;
   const uint8_t* w;
@@ -203,11 +205,12 @@ struct Linear {
   int ldadd;
   float* y;
   int ldy;
+  BestLists best = {};
 
   // M tokens from `t` and R row blocks from `block`.
   template <int M, int R>
   LLMOS_MEMBER void Tile(int t, int block, const Ahead<R>& ahead = {}) const {
-    for (int m = 0; m < M && M > 1; ++m)  // a page of y for each token: their misses would wait for one another at the end
+    for (int m = 0; m < M && M > 1 && !kBest; ++m)  // a page of y for each token: their misses would wait for one another at the end
       for (int r = 0; r < R; ++r) __builtin_prefetch(y + (size_t)(t + m) * ldy + (block + r) * kLanes, 1);
     F16 acc[M][R] = {};
     Weights::template Dot<M, R>(w + block * Weights::kBlockBytes, x + t * x_row, x_row, ahead, acc);
@@ -219,6 +222,7 @@ struct Linear {
     const int valid = N - n < kLanes ? N - n : kLanes;
     if (kBias) v = v + LoadPart(bias + n, valid);
     if (kAdd) v = v + LoadPart(add + (size_t)t * ldadd + n, valid);
+    if (kBest && best.Take(t, v, n, valid)) return;
     Store(y + (size_t)t * ldy + n, v);
   }
 
@@ -300,6 +304,25 @@ template <int N, int K, bool kBias, bool kAdd>
 void LinearU4(Team& team, const uint8_t* w, const I8Group* x, size_t x_row, const float* bias, const float* add, int ldadd,
               float* y, int ldy, int tokens) {
   Linear<NibbleWeights<K, true>, N, kBias, kAdd>{w, (const uint8_t*)x, x_row, bias, add, ldadd, y, ldy}.Run(team, tokens);
+}
+
+template <Format kFormat, int K>
+constexpr auto WeightsFor() {
+  if constexpr (kFormat == Format::kF32) return F32Weights<K>{};
+  if constexpr (kFormat == Format::kF16) return HalfWeights<K>{};
+  if constexpr (kFormat == Format::kBf16) return Bf16Weights<K>{};
+  if constexpr (kFormat == Format::kI8) return I8Weights<K>{};
+  if constexpr (kFormat == Format::kI4) return NibbleWeights<K, false>{};
+  if constexpr (kFormat == Format::kU4) return NibbleWeights<K, true>{};
+}
+template <Format kFormat, int K>
+using WeightsOf = decltype(WeightsFor<kFormat, K>());
+
+// The product that makes scores, of c.n_outputs rows: where a step needs only the largest of a row, these are kept instead.
+template <Format kFormat, int N, int K, bool kBias>
+void OutputHead(Team& team, const Call& c, const uint8_t* w, const void* x, size_t x_row, const float* bias, float* y, int ldy) {
+  using Product = Linear<WeightsOf<kFormat, K>, N, kBias, false, true>;
+  Product{w, (const uint8_t*)x, x_row, bias, nullptr, 0, y, ldy, BestLists::Of<N>(c, team.rank)}.Run(team, c.n_outputs);
 }
 
 }  // namespace llmos

@@ -8,7 +8,7 @@
 // A row with a NaN, or whose largest score is not finite, is no distribution: nothing is drawn from it, and it says so. Where the
 // model's scores are one and the caller's settings leave nothing of it, that is said apart: it is no fault of the model.
 #pragma once
-#include "llmos/call.h"
+#include "llmos/best.h"
 
 namespace llmos {
 
@@ -21,14 +21,6 @@ LLMOS_INLINE uint64_t Mix(uint64_t x) {
 }
 LLMOS_INLINE double Uniform(uint64_t seed, uint64_t counter) {
   return (double)(Mix(Mix(seed) ^ (counter * 0xd1342543de82ef95ull)) >> 11) * 0x1p-53;
-}
-
-// Unsigned integers in the order of the floats; NaN counts as the smallest.
-LLMOS_INLINE uint32_t Key(float x) {
-  if (x != x) return 0;
-  uint32_t u;
-  memcpy(&u, &x, 4);
-  return u & 0x80000000u ? ~u : u | 0x80000000u;
 }
 
 LLMOS_INLINE U16 Keys(F16 x) {
@@ -217,10 +209,27 @@ static inline void DrawRow(const Call& c, int o, float* x, double log_total) {
   if (s.sampled_logprob) s.sampled_logprob[o] = possible ? (float)((double)raw[id] - log_total) : __builtin_nanf("");
 }
 
+// Draws a token from what the threads have kept of row o; false where the row was written.
 template <int V>
+static inline bool DrawBest(const Call& c, int o) {
+  const int threads = BestLists::Threads(c);
+  if (!BestLists::Fit<V>(threads)) return false;
+  Best best = BestLists::Of<V>(c, 0)[o];
+  if (best.most == 0) return false;
+  for (int rank = 1; rank < threads; ++rank) best.Merge(BestLists::Of<V>(c, rank)[o]);
+  best.SortById();
+  LlmosSampling p = SamplingOf(c.step, o);
+  p.top_k = 0;
+  c.step.sampled[o] = best.unsound || best.n == 0 ? LLMOS_NO_TOKEN : best.id[Draw(best.x, best.n, p)];
+  return true;
+}
+
+// kBest: rows are made by `OutputHead`.
+template <int V, bool kBest = false>
 void Outputs(Team& team, const Call& c, float* logits, int ld) {
   const LlmosStep& s = c.step;
   team.RunTiles(c.n_outputs, [&](int o) {
+    if (kBest && DrawBest<V>(c, o)) return;
     float* x = logits + (size_t)o * ld;
     if (s.logits) memcpy(s.logits + (size_t)o * V, x, V * sizeof(float));
     const bool sound = Sound(x, V);
