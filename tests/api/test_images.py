@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -375,3 +376,34 @@ def test_two_processes_that_load_at_once_pack_once(cache, folder):
     assert all(run.returncode == 0 for run in runs)
     assert said == {f"{answer(folder)[0]}\n"}
     assert len(list(cache.iterdir())) == 1
+
+
+def test_two_compilations_into_one_folder_do_not_meet(cache, tmp_path):
+    large = CONFIG | {"vocab_size": 30_000, "intermediate_size": 10_000}
+    folder = write_checkpoint(tmp_path / "large", seed=0, config=large)
+    code = (
+        "import sys; from llmos.api import compile_model; compile_model(*sys.argv[1:], weights='int8', verified=False)"
+    )
+    outputs = [tmp_path / "x.llm", tmp_path / "y.llm"]
+    running = [subprocess.Popen([sys.executable, "-c", code, str(folder), str(output)]) for output in outputs]
+    assert [process.wait() for process in running] == [0, 0]
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    assert not list(tmp_path.glob(".*.*"))
+
+
+def test_a_bundle_in_the_folder_of_its_model_changes_no_image(cache, folder):
+    answer(folder)
+    (image,) = cache.glob("*.image")
+    compile_model(str(folder), folder / "x.llm", weights="float32")
+    assert (folder / "x.report.json").exists()
+    answer(folder)
+    assert list(cache.glob("*.image")) == [image]
+
+
+def test_a_compilation_needs_room_for_its_bundle_beside_the_one_that_it_replaces(cache, folder, monkeypatch):
+    size = compile_model(str(folder), folder / "x.llm", verified=False).n_bytes
+    free = shutil.disk_usage(folder).free
+    monkeypatch.setattr(stored, "_SPARE_BYTES", free - size)
+    with pytest.raises(ResourceError, match="the disk has"):
+        compile_model(str(folder), folder / "x.llm", verified=False)
+    assert (folder / "x.llm").stat().st_size == size

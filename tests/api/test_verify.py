@@ -72,7 +72,7 @@ def test_a_model_past_the_limit_is_not_written_and_what_was_there_stays(tmp_path
 
 def test_what_is_written_unseen_has_no_report(tmp_path):
     llm.compile("llmos-mini", tmp_path / "x.llm")
-    made = llm.compile("llmos-mini", tmp_path / "x.llm", weights="int4", max_kl=1e-4, verified=False)
+    made = llm.compile("llmos-mini", tmp_path / "x.llm", weights="int4", verified=False)
     assert made.report is None and [path.name for path in tmp_path.iterdir()] == ["x.llm"]
 
 
@@ -88,6 +88,8 @@ def test_weights_of_another_checkpoint_are_noticed(tmp_path):
 def test_nonsense_limits_are_refused(tmp_path):
     with pytest.raises(UserError, match="max_kl"):
         llm.compile("llmos-mini", tmp_path / "x.llm", weights="int4", max_kl=-1)
+    with pytest.raises(UserError, match=r"max_kl .* verified=False"):
+        llm.compile("llmos-mini", tmp_path / "x.llm", weights="int4", max_kl=0.5, verified=False)
 
 
 def test_the_coarsest_format_decides():

@@ -6,18 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmos.api import verify
 from llmos.plan import PAGE_TOKENS, Sizes, compiling, context_bytes, largest, pool_pages, running, workspace_bytes
+from llmos.plan.running import VERIFIED_ROWS, VERIFIED_TOKENS
 from llmos.runtime import abi
 
 MIB = 2**20
 SIZES = Sizes(
     weights=40 * MIB, source=30 * MIB, converted=0, page=64 * 1024, rope=256, token=30_000, output=140_000, vocab=32_000
 )
+HELD = {"held_bytes": 0, "threads": 2}
 SETTINGS = {"held_bytes": 100 * MIB, "context": 512, "batch": 1, "threads": 2}
 
 
 def test_a_page_has_as_many_tokens_as_the_step_abi_says():
     assert PAGE_TOKENS == abi.PAGE_TOKENS
+    assert (VERIFIED_TOKENS, VERIFIED_ROWS) == (verify._TOKENS, verify._ROWS)
 
 
 def test_while_loading_checkpoint_and_packed_weights_are_both_there():
@@ -35,10 +39,14 @@ def test_files_that_are_mapped_need_no_free_memory():
 def test_of_a_large_checkpoint_only_what_is_being_packed_is_there():
     small, large = (running(replace(SIZES, source=n * MIB), **SETTINGS).peak_bytes for n in (104, 14_000))
     assert small == large
-    assert (
-        compiling(replace(SIZES, weights=4000 * MIB, source=14_000 * MIB), held_bytes=0, threads=2).peak_bytes
-        < 300 * MIB
-    )
+    assert compiling(replace(SIZES, weights=4000 * MIB, source=14_000 * MIB), **HELD).needed_bytes < 300 * MIB
+
+
+def test_comparing_the_scores_of_a_large_vocabulary_takes_more_than_packing():
+    small, large = (compiling(replace(SIZES, vocab=n), **HELD) for n in (1000, 256_000))
+    assert small.tightest.name == "compiling"
+    assert large.tightest.name.startswith("verifying")
+    assert large.needed_bytes > 2 * 128 * 4 * 256_000
 
 
 def test_what_is_packed_into_a_file_first_is_not_there_twice():

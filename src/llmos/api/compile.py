@@ -9,9 +9,8 @@ from typing import Any
 
 from llmos import __version__
 from llmos.api.adapters import Adapters, NamedAdapter, adapter_list
-from llmos.api.assemble import weights_bytes
 from llmos.api.explain import Explanation, explain_bundle
-from llmos.api.images import Images, check_disk
+from llmos.api.images import Images, check_bundle_disk
 from llmos.api.limits import check_memory
 from llmos.api.notice import ModelNotice
 from llmos.api.opening import open_source
@@ -75,6 +74,8 @@ def compile_model(
     check_bundle_name(Path(output))
     if max_kl is not None and not max_kl > 0:
         raise UserError(f"max_kl is {max_kl!r}; it must be a number of nats above 0")
+    if max_kl is not None and not verified:
+        raise UserError("max_kl limits what verification finds, and verified=False leaves it out: give one of them")
     source = open_source(name, adapter_list(adapter), progress)
     if source.bundle is not None:
         raise UserError(f"{name} is compiled already: give the checkpoint that it was made from")
@@ -83,7 +84,7 @@ def compile_model(
     options, licence = choose_options(source, weights, kv), _licence(source.resolved.path)
     graph = build_graph(source.spec, options, dump=dump)
     check_memory(demand(source, graph, context=source.spec.context, given=(weights, kv), verb="pack"))
-    check_disk(Path(output).absolute(), 2 * weights_bytes(graph))  # packed, and copied into the bundle
+    check_bundle_disk(source, options, graph, Path(output))
     chosen = chosen_target(target)
     library = compile_code(graph, chosen, include=include_dir(), kernels_hash=sources_hash(), progress=progress)
     format = source.prompt_format
@@ -136,7 +137,7 @@ def _packed(images: Images, output: Path, progress: Callable[[str], None] | None
     if found is not None:
         yield found
         return
-    beside = replace(images, folder=output.absolute().parent)
+    beside = replace(images, beside=output)
     made = _whole_image(beside) or beside.make(percent(progress, "packing weights"))
     try:
         yield made

@@ -1,5 +1,6 @@
 """What a verb asks of this machine, and the settings with which it would fit: `llmos.plan` over a graph's sizes."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,9 +41,11 @@ def sizes_of(
     matrices = (shape[-2:] for _, block in graph.blocks() for shape in block.shapes.values() if len(shape) > 1)
     graphs = [graph] if graph.encoder is None else [graph, graph.encoder]
     largest_matrix = max(4 * rows * columns for rows, columns in matrices)
+    source = sum(path.stat().st_size for path in mapped)
     return Sizes(
         weights=weights_bytes(graph),
-        source=sum(path.stat().st_size for path in mapped),
+        source=source,
+        matrix=min(source, largest_matrix * source // max(1, 4 * _n_values(graph))),
         converted=largest_matrix if converted else 0,
         streamed=streamed,
         page=page_bytes(graph) * _tables(spec.encoder is not None),
@@ -53,6 +56,15 @@ def sizes_of(
         whole=spec.bidirectional or spec.encoder is not None,
         tables=_tables(spec.encoder is not None),
     )
+
+
+def _n_values(graph: Graph) -> int:
+    """Parameters of a graph and its encoder."""
+    counts = {f"kind{i}": graph.layers.count(i) for i in range(len(graph.kinds))}
+    own = sum(
+        counts.get(name, 1) * math.prod(shape) for name, block in graph.blocks() for shape in block.shapes.values()
+    )
+    return own + (0 if graph.encoder is None else _n_values(graph.encoder))
 
 
 def _tables(encoder: bool) -> int:

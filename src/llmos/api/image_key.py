@@ -95,7 +95,9 @@ def _parts(source: Source) -> Iterator[Iterable[Path]]:
 
 
 def _settings(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.json")) if folder.is_dir() else []
+    """Not the reports of bundles that were written there (`verify`), which say nothing of the weights."""
+    found = folder.glob("*.json") if folder.is_dir() else ()
+    return sorted(path for path in found if not path.name.endswith(".report.json"))
 
 
 def _identity(path: Path) -> list[int | str]:

@@ -43,7 +43,7 @@ __all__ = [
     "Images",
     "StoredImage",
     "bundle_sums",
-    "check_disk",
+    "check_bundle_disk",
     "has_room",
     "keep_bundle_sums",
     "remove_images",
@@ -57,15 +57,15 @@ _LEFT_S = 14 * 24 * 3600.0  # how long what a killed writer left is kept, and ch
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """The images of a source in certain formats. library: its compiled code, which packs and checks; folder: where they
-    are kept in place of the cache, without a limit.
+    """The images of a source in certain formats. library: its compiled code, which packs and checks; beside: the
+    bundle that is made, beside which one lies in place of the cache, without a limit.
     """
 
     source: Source
     options: Options
     graph: Graph
     library: Path
-    folder: Path | None = None
+    beside: Path | None = None
 
     def find(self) -> PackedBytes | None:
         """The image that is there; one that is damaged is removed."""
@@ -94,7 +94,7 @@ class Images:
         if not is_settled(source):
             raise ResourceError("its files were changed in the future: set the clock of this machine, or copy them")
         n_bytes, path = weights_bytes(self.graph), self._path(key)
-        if self.folder is None:
+        if self.beside is None:
             _make_room(path, image_bytes(n_bytes))
         facts = {"key": key, "model": str(source.resolved.display), "formats": formats_of(self.options)}
         checksum, pack_rows = native_checksum(self.library), native_packer(self.library)
@@ -116,12 +116,24 @@ class Images:
         raise ResourceError("its files were changed while they were read")
 
     def _path(self, key: str) -> Path:
-        return _folder() / f"{key}{_SUFFIX}" if self.folder is None else self.folder / f".{key}{_SUFFIX}"
+        return _folder() / f"{key}{_SUFFIX}" if self.beside is None else _beside(self.beside, key)
 
     def remove(self, path: Path, why: str) -> None:
         get_logger("images").warning("%s: packing the weights again", why)
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
+
+
+def check_bundle_disk(source: Source, options: Options, graph: Graph, bundle: Path) -> None:
+    """Raise ResourceError where the disk of a bundle has no room for it and the image beside it."""
+    n_bytes = weights_bytes(graph)
+    check_disk(_beside(bundle, image_key(source, options, graph)), n_bytes + image_bytes(n_bytes))
+
+
+def _beside(bundle: Path, key: str) -> Path:
+    """Where an image lies while a bundle is made; another bundle of the same weights may be made in that folder."""
+    name = hashlib.sha256(bundle.name.encode()).hexdigest()[:8]
+    return bundle.absolute().with_name(f".{key}-{name}{_SUFFIX}")
 
 
 def bundle_sums(source: Source, bundle: Bundle) -> np.ndarray | None:

@@ -39,6 +39,7 @@ TEXT = (
     "She opened the door and said: “Come in, we have been waiting for you.” Nobody answered, and the wind shut it again."
 )
 _TOKENS = 128  # enough for the limits to mean something, few enough for seconds
+_ROWS = 32  # whose scores are computed at once: those of large vocabularies take more memory than the rest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +118,12 @@ class _Stored(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> np.ndarray | StoredMatrix:
         tensor = self._found[name]
-        self._found.checkpoint.release()  # of those before: a large checkpoint would lie in memory else
+        self.release()
         return tensor if len(tensor.shape) == 2 else tensor.float32()
+
+    def release(self) -> None:
+        """Let go of what was read: a large checkpoint would lie in memory else."""
+        self._found.checkpoint.release()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._found)
@@ -133,17 +138,20 @@ def _defined(source: Source, ids: Sequence[int], read: Sequence[int], context: i
     with np.errstate(all="ignore"):
         if source.spec.encoder is not None:
             memory = memories(ops, source.spec, w, encode(ops, source.spec, w, read, np.arange(len(read))))
-        return forward(ops, source.spec, w, ids, np.arange(len(ids)), memory)
+        rows = forward(ops, source.spec, w, ids, np.arange(len(ids)), memory)
+    w.release()
+    return rows
 
 
 def _computed(
     bundle: Path, ids: list[int], read: list[int], context: int, target: str | None, hidden: bool
 ) -> np.ndarray:
-    """The same of the bundle, in one step."""
+    """The same of the bundle: in one step where sequences are whole, else a few tokens at a time."""
     prepared = prepare(str(bundle), context=context, target=target, memory_mode="mapped")
     n_pages = -(-context // PAGE_TOKENS)
+    at_once = _TOKENS if hidden else _ROWS
     executor = NativeExecutor(
-        prepared.program, threads=usable_cores(), n_pages=2 * n_pages, max_tokens=_TOKENS, max_outputs=_TOKENS
+        prepared.program, threads=usable_cores(), n_pages=2 * n_pages, max_tokens=_TOKENS, max_outputs=at_once
     )
     try:
         pages, others = list(range(n_pages)), list(range(n_pages, 2 * n_pages))
@@ -151,13 +159,16 @@ def _computed(
             executor.encode(
                 Batch(token_ids=read, positions=[*range(len(read))], sequence=[0] * len(read), block_table=[others])
             )
-        batch = Batch(token_ids=ids, positions=[*range(len(ids))], sequence=[0] * len(ids), block_table=[pages])
-        batch.sources = [(others, len(read))] if read else []
-        batch.outputs = [Output(row=i) for i in range(len(ids))]
-        batch.want_logits, batch.want_hidden = not hidden, hidden
-        result = executor.step(batch)
-        rows = result.hidden if hidden else result.logits
-        assert rows is not None, "rows were asked for"
+        rows = np.empty((len(ids), executor.width if hidden else executor.vocab), np.float32)
+        for start in range(0, len(ids), at_once):
+            some = ids[start : start + at_once]
+            n, positions = len(some), [*range(start, start + len(some))]
+            batch = Batch(token_ids=some, positions=positions, sequence=[0] * n, block_table=[pages])
+            batch.sources = [(others, len(read))] if read else []
+            batch.outputs = [Output(row=i) for i in range(n)]
+            batch.want_logits, batch.want_hidden = not hidden, hidden
+            result = executor.step(batch)
+            rows[start : start + n] = result.hidden if hidden else result.logits
         return rows
     finally:
         executor.close()

@@ -86,6 +86,10 @@ def command(
         raise click.UsageError(
             f"{'--json' if as_json else '--explain-html'} says how to write what --explain finds: give that too"
         )
+    if max_kl is not None and not verified:
+        raise click.UsageError(
+            "--max-kl limits what verification finds, and --no-verify leaves it out: give one of them"
+        )
     with told_notices(), Progress() as progress:
         made = compile_model(
             model,

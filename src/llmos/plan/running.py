@@ -10,7 +10,18 @@ from dataclasses import dataclass
 
 from llmos.plan.footprint import Footprint, Part, Phase
 
-__all__ = ["PAGE_TOKENS", "Sizes", "compiling", "context_bytes", "packing", "running", "step_rows", "workspace_bytes"]
+__all__ = [
+    "PAGE_TOKENS",
+    "VERIFIED_ROWS",
+    "VERIFIED_TOKENS",
+    "Sizes",
+    "compiling",
+    "context_bytes",
+    "packing",
+    "running",
+    "step_rows",
+    "workspace_bytes",
+]
 
 PAGE_TOKENS = 32  # positions of a page of keys and values; a test holds it to the step ABI
 MAX_TOKENS, MAX_OUTPUTS = 256, 64  # of a step, as `NativeExecutor` has them by default
@@ -22,6 +33,10 @@ _READ_AT_ONCE = (
 )  # bytes of a checkpoint in a piece of 4 million values, of bfloat16; pages are let go of after 8 of them
 _RELEASED_AFTER = 8
 _COPIED_AT_ONCE = 16 * 2**20
+# Tokens of a verification, and how many rows of scores it computes at once; a test holds them to api.verify.
+VERIFIED_TOKENS, VERIFIED_ROWS = 128, 32
+_VERIFIER = 60 * 2**20  # numpy's buffers, tokenizer, library: measured on the shape of Qwen2.5-0.5B
+_DEFINED_AT_ONCE = 2 * 32 * 2**20  # float32 values of a matrix for the definition (ops.stored_ops), and the next ones
 _TABLE_POSITIONS = 1 << 14  # rope tables are computed in double for so many positions at a time (api.assemble)
 _CODE = 3 * 2**20  # engine, batch arrays and the library: the difference measured on llmos-mini
 _COMPILER = (
@@ -34,7 +49,7 @@ class Sizes:
     """What a compiled model is made of, in bytes, as the compiler lays it out and the checkpoint stores it.
 
     weights: packed; source: of the checkpoint's tensors that are mapped to be packed, 0 for a bundle; streamed: they are packed into a
-    file first; converted: of the largest
+    file first; matrix: of the largest matrix as the checkpoint stores it; converted: of the largest
     matrix in float32 where the stored format must be converted first, else 0; page: of keys and values of PAGE_TOKENS tokens in
     all layers, with those of a source for a model with an encoder, which lie in `tables` pages of the pool; rope: of the tables for
     one position; token, output: of the workspace for a token and an output row of a step. vocab: 0 for a model without an output head; whole: it computes a sequence, or the source of one, in one step.
@@ -51,6 +66,7 @@ class Sizes:
     whole: bool = False
     tables: int = 1
     streamed: bool = False
+    matrix: int = 0
 
 
 def workspace_bytes(sizes: Sizes, max_tokens: int = MAX_TOKENS, max_outputs: int = MAX_OUTPUTS) -> int:
@@ -109,17 +125,38 @@ def running(
 
 
 def compiling(sizes: Sizes, *, held_bytes: int, threads: int) -> Footprint:
-    """The compiler, a process of its own, then packing into a file, and the bundle as a copy of that."""
+    """The compiler, a process of its own, then packing into a file, the bundle as a copy of that, and comparing it."""
     compiler = Phase(name="compiling", parts=(Part(name="C++ compiler", n_bytes=_COMPILER),))
     phases = packing(sizes, held_bytes=held_bytes, threads=threads).phases
-    return Footprint(held_bytes=held_bytes, phases=(compiler, *phases))
+    return Footprint(held_bytes=held_bytes, phases=(compiler, *phases, *_verifying(sizes)))
 
 
 def packing(sizes: Sizes, *, held_bytes: int, threads: int) -> Footprint:
-    """What of compiling is left where the code is in the cache."""
+    """What of compiling is left where the code is in the cache and nothing is compared."""
     copied = Part(name="copied", n_bytes=threads * min(sizes.weights, _COPIED_AT_ONCE))
     phases = (Phase(name="packing", parts=_packing(sizes, threads)), Phase(name="writing", parts=(copied,)))
     return Footprint(held_bytes=held_bytes, phases=phases)
+
+
+def _verifying(sizes: Sizes) -> tuple[Phase, ...]:
+    """The checkpoint's forward pass a block of rows at a time, then the bundle's, whose weights stay in their file."""
+    scores, rows = VERIFIED_TOKENS * 4 * sizes.vocab, VERIFIED_ROWS if sizes.vocab else VERIFIED_TOKENS
+    held = Part(name="libraries and their buffers", n_bytes=_VERIFIER)
+    defining = (
+        held,
+        Part(name="matrix of the checkpoint", n_bytes=sizes.matrix, mapped=True),
+        Part(name="its values", n_bytes=_DEFINED_AT_ONCE),
+        Part(name="scores", n_bytes=2 * scores),  # made of blocks
+    )
+    workspace = workspace_bytes(sizes, VERIFIED_TOKENS, rows)
+    running = (
+        held,
+        Part(name="weights", n_bytes=sizes.weights, mapped=True),
+        Part(name="scores", n_bytes=2 * scores + rows * 4 * sizes.vocab),
+        Part(name="workspace", n_bytes=_touched(workspace - rows * _draw_bytes(sizes.vocab)), reserved=workspace),
+        Part(name="keys and values", n_bytes=_touched(context_bytes(sizes, VERIFIED_TOKENS))),
+    )
+    return Phase(name="verifying: definition", parts=defining), Phase(name="verifying: result", parts=running)
 
 
 def _packing(sizes: Sizes, threads: int) -> tuple[Part, ...]:
