@@ -1,4 +1,4 @@
-"""`make bench`: LLMOS beside its peers on this machine, in turn, in one call; besides start-up and compile times.
+"""`make bench`: LLMOS beside its peers on this machine, in turn, in one call; besides start-up, compile and load times and steps.
 
 Everybody gets two threads, huge pages and the own fastest format at about the same bits. Every measurement is a process of its
 own; `--prefix` names a command to start each under, where a machine is shared. One question is a matter of a minute:
@@ -30,7 +30,7 @@ from speed import ROWS, Comparison, rows_named
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-PARTS = ("machine", "startup", "compile", "speed", "same-bits")
+PARTS = ("machine", "startup", "compile", "loading", "step", "speed", "same-bits")
 
 
 def main() -> None:
@@ -85,6 +85,10 @@ def measure(part: str, options: argparse.Namespace) -> Any:
         from llmos.core.env import environment
 
         return same_bits(runner_of(options), environment().test_data)
+    if part in ("loading", "step"):
+        script = [sys.executable, str(HERE / {"loading": "load.py", "step": "step.py"}[part])]
+        done = subprocess.run([*script, "--folder", str(options.folder)], stdout=subprocess.PIPE, check=True)
+        return json.loads(done.stdout)
     from startup import compile_times, first_token_times
 
     return first_token_times() if part == "startup" else compile_times()

@@ -137,3 +137,17 @@ def test_a_comparison_with_itself_runs_from_the_command_line(tmp_path: Path):
     assert all("before" in r["ratios"] for r in report["rows"])
     assert "missing" in report["versions"]["CTranslate2"]
     assert "CTranslate2 is not measured" in done.stderr and "pip install ctranslate2" in done.stderr
+
+
+@pytest.mark.toolchain
+def test_steps_and_a_second_thread_are_measured_and_written_down(tmp_path: Path):
+    tiny = shapes.A | {"vocab_size": 20003, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1}
+    tiny |= {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}
+    shapes.write_folder(tmp_path / "A", tiny)
+    command = [sys.executable, str(ROOT / "benchmarks" / "step.py"), "--folder", str(tmp_path), "--rounds", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert all(0 < row["native_us"] < row["step_us"] for row in found["llmos-mini"])
+    assert [row["weights"] for row in found["two threads"]] == ["int4", "int8", "bf16"]
+    assert "1 thread, after 260" in "".join(page._steps(found))
