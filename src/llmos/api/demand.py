@@ -1,7 +1,7 @@
 """What a verb asks of this machine, and the settings with which it would fit: `llmos.plan` over a graph's sizes."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -45,6 +45,7 @@ def sizes_of(
     return Sizes(
         weights=weights_bytes(graph),
         source=source,
+        piece=source // max(1, _n_matrices(graph)),
         matrix=min(source, largest_matrix * source // max(1, 4 * _n_values(graph))),
         converted=largest_matrix if converted else 0,
         streamed=streamed,
@@ -60,11 +61,22 @@ def sizes_of(
 
 def _n_values(graph: Graph) -> int:
     """Parameters of a graph and its encoder."""
+    return sum(times * math.prod(shape) for times, _, shape in _parameters(graph))
+
+
+def _n_matrices(graph: Graph) -> int:
+    """Matrices in the checkpoint of a graph and its encoder, about: one of several experts counts for each."""
+    return sum(times * parts * math.prod(shape[:-2]) for times, parts, shape in _parameters(graph) if len(shape) > 1)
+
+
+def _parameters(graph: Graph) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """How often each parameter comes, of how many it is made, and its shape; those of the encoder too."""
     counts = {f"kind{i}": graph.layers.count(i) for i in range(len(graph.kinds))}
-    own = sum(
-        counts.get(name, 1) * math.prod(shape) for name, block in graph.blocks() for shape in block.shapes.values()
-    )
-    return own + (0 if graph.encoder is None else _n_values(graph.encoder))
+    for name, block in graph.blocks():
+        for parameter, shape in block.shapes.items():
+            yield counts.get(name, 1), len(block.fused.get(parameter, (parameter,))), shape
+    if graph.encoder is not None:
+        yield from _parameters(graph.encoder)
 
 
 def _tables(encoder: bool) -> int:

@@ -49,7 +49,7 @@ class Sizes:
     """What a compiled model is made of, in bytes, as the compiler lays it out and the checkpoint stores it.
 
     weights: packed; source: of the checkpoint's tensors that are mapped to be packed, 0 for a bundle; streamed: they are packed into a
-    file first; matrix: of the largest matrix as the checkpoint stores it; converted: of the largest
+    file first; matrix: of the largest matrix as the checkpoint stores it, piece: of one on average; converted: of the largest
     matrix in float32 where the stored format must be converted first, else 0; page: of keys and values of PAGE_TOKENS tokens in
     all layers, with those of a source for a model with an encoder, which lie in `tables` pages of the pool; rope: of the tables for
     one position; token, output: of the workspace for a token and an output row of a step. vocab: 0 for a model without an output head; whole: it computes a sequence, or the source of one, in one step.
@@ -67,6 +67,7 @@ class Sizes:
     tables: int = 1
     streamed: bool = False
     matrix: int = 0
+    piece: int = _READ_AT_ONCE
 
 
 def workspace_bytes(sizes: Sizes, max_tokens: int = MAX_TOKENS, max_outputs: int = MAX_OUTPUTS) -> int:
@@ -161,7 +162,7 @@ def _verifying(sizes: Sizes) -> tuple[Phase, ...]:
 
 def _packing(sizes: Sizes, threads: int) -> tuple[Part, ...]:
     converted = threads * min(sizes.converted, _PACKED_AT_ONCE)
-    read = min(sizes.source, (_RELEASED_AFTER + 2 * threads + 1) * _READ_AT_ONCE)
+    read = min(sizes.source, (_RELEASED_AFTER + 2 * threads + 1) * min(sizes.piece, _READ_AT_ONCE))
     return Part(name="checkpoint", n_bytes=read, mapped=True), Part(name="conversion", n_bytes=converted)
 
 

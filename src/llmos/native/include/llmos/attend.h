@@ -217,6 +217,8 @@ struct QueryBlock {
   // `edge`: some of these queries do not see the whole page.
   void Queries(int q, int end, const Head& head, int page, const Visible& seen, bool edge) {
     for (; q + kAbreast <= end; q += kAbreast) Some<kAbreast>(q, head, page, seen, edge);
+    if constexpr (kGroup == 3 || kGroup == 5 || kGroup == 6)  // one token: the page is read once, not twice (7: no gain)
+      for (; q + kGroup <= end; q += kGroup) Some<kGroup>(q, head, page, seen, edge);
     if constexpr (kAbreast > 4)
       for (; q + 4 <= end; q += 4) Some<4>(q, head, page, seen, edge);
     if constexpr (kAbreast > 2)
