@@ -19,6 +19,8 @@ def test_kernels_of_a_format_are_measured(weights: str, kv: str, threads: int, b
     assert found.cached[1024, 256] > 4 * min(found.cached[1024, 1], found.cached[1024, 2])
     assert all(1e-9 < seconds < 1e-3 for seconds in found.page_s.values())
     assert all(1e-12 < seconds < 1e-5 for seconds in found.row_s.values())
+    assert all(1e-9 < seconds < 1e-3 for seconds in found.append.values())
+    assert all(0 <= seconds < 1e-3 for seconds in found.query_s.values())
     assert 0 <= found.join_s < 0.1
     assert 1e-6 < found.decode_s < 1
     assert 1e-6 < found.prompt_s < 1

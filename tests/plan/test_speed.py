@@ -20,6 +20,8 @@ KERNELS = Kernels(
     kept={500: 1.0, 1000: 0.0},
     stored_s=0.1 * NS,
     page_s={64: 200 * NS, 128: 350 * NS},
+    query_s={64: 50 * NS, 128: 90 * NS},
+    append={64: 100 * NS, 128: 200 * NS},
     row_s={"norm": 0.5 * NS, "act": 1 * NS, "quantize": 2 * NS, "draw": 4 * NS},
     join_s=1000 * NS,
     decode_s=20_000 * NS,
@@ -90,8 +92,9 @@ def test_between_measured_sizes_lies_a_straight_line():
     assert KERNELS.product_s(1, 2560, 1, 1.0) == pytest.approx(1.5 * NS)
     assert KERNELS.product_s(1, 1024, 52, 1.0) == pytest.approx((1 + 51 * 51 / 255) * NS)
     assert KERNELS.product_s(1, 16, 1, 1.0) == pytest.approx(1 * NS)
-    assert KERNELS.attention_s(96, 1) == pytest.approx(275 * NS)
-    assert KERNELS.attention_s(256, 2) == pytest.approx(2 * 650 * NS)
+    assert KERNELS.attention_s(96, 3) == pytest.approx((3 * 275 + 70) * NS)
+    assert KERNELS.append_s(96) == pytest.approx(150 * NS)
+    assert KERNELS.attention_s(256, 2) == pytest.approx((2 * 650 + 170) * NS)
     assert 0 < KERNELS.attention_s(8, 1) < KERNELS.attention_s(64, 1)
 
 

@@ -30,6 +30,7 @@ _SIZES = tuple(n * 2**20 for n in (8, 16, 24, 32, 48, 64, 96))  # of weights of 
 _CACHED, _IN_MEMORY = 8 * 2**20, 160 * 2**20  # bytes of weights that lie in the last cache, and that do not
 _KINDS = {"norm": 0, "act": 1, "quantize": 2}
 _DRAW = 3
+_FEW, _MANY = 2, 16  # pages of a context, which lie in a cache
 _READ = 4 * 2**20  # bytes that a step of the model reads which computes nothing
 _REPEATS = 5
 
@@ -47,14 +48,17 @@ def measure_kernels(target: Target, *, weights: str, kv: str, threads: int, batc
     library = load_library(str(path))
     pool = ctypes.c_void_p(library.llmos_pool_create(threads))
     try:
-        join_s = _median_s(lambda: library.llmos_probe_joins(pool, 200)) / 200
+        join_s = max(0.0, _joins_s(library, pool) - _joins_s(library, None))
         products = _Products(library, pool, weights, join_s)
         cached = {(k, t): products.cached_s(k, t) for k in _COLUMNS for t in _CACHED_TOKENS}
         memory, by_size = products.memory_s()
         kept = {size: _share(memory[1024, 1], cached[1024, 1], seconds) for size, seconds in by_size.items()}
-        page_s = {head_dim: _page_s(library, None, 1, kv, head_dim, 16, 1) for head_dim in (64, 128)}
+        few, many = ({d: _page_s(library, None, 1, kv, d, n, 1) for d in (64, 128)} for n in (_FEW, _MANY))
+        page_s = {d: max(many[d] / 10, (_MANY * many[d] - _FEW * few[d]) / (_MANY - _FEW)) for d in few}
+        query_s = {d: max(0.0, _FEW * (few[d] - page_s[d])) for d in few}
+        append = {d: _append_s(library, kv, d) for d in few}
         stored_s = (
-            max(0.0, _page_s(library, pool, threads, kv, 64, 64, 64) - page_s[64])
+            max(0.0, _page_s(library, pool, threads, kv, 64, 64, 64) - page_s[64] - query_s[64] / 64)
             * _HEADS
             / kv_page_bytes(_KV_HEADS, 64, kv)
         )
@@ -70,6 +74,8 @@ def measure_kernels(target: Target, *, weights: str, kv: str, threads: int, batc
         memory=memory,
         kept=kept,
         page_s=page_s,
+        query_s=query_s,
+        append=append,
         stored_s=stored_s,
         row_s={kind: _row_s(library, number, _WIDE) for kind, number in _KINDS.items()}
         | {"draw": _row_s(library, _DRAW, _VOCAB)},
@@ -77,6 +83,11 @@ def measure_kernels(target: Target, *, weights: str, kv: str, threads: int, batc
         decode_s=decode_s,
         prompt_s=prompt_s,
     )
+
+
+def _joins_s(library: ctypes.CDLL, pool: ctypes.c_void_p | None) -> float:
+    """Seconds of an operation that gives each thread a fraction of a microsecond to do."""
+    return _median_s(lambda: library.llmos_probe_joins(pool, 200)) / 200
 
 
 class _Products:
@@ -128,6 +139,15 @@ def _page_s(
         where = [ctypes.c_void_p(at) for at in (address(memory), rows.ctypes.data, out.ctypes.data)]
         seconds = _median_s(lambda: library.llmos_probe_attention(pool, head_dim, 1, pages, layers, *where))
     return min(_KV_HEADS, threads) * seconds / (_HEADS * pages * layers)
+
+
+def _append_s(library: ctypes.CDLL, kv: str, head_dim: int) -> float:
+    """Seconds of one thread for a key/value head of a token and the queries that share it: turned, keys and values stored."""
+    heads, rounds = (_HEADS + 2 * _KV_HEADS) * head_dim, 50
+    with arena(kv_page_bytes(_KV_HEADS, head_dim, kv), "the probe of kernels") as memory:
+        rows, rope = np.zeros(heads + 16, np.float32), np.zeros(PAGE_TOKENS * head_dim, np.float32)
+        where = [ctypes.c_void_p(at) for at in (address(memory), rows.ctypes.data, rope.ctypes.data)]
+        return _median_s(lambda: library.llmos_probe_append(head_dim, rounds, *where)) / (rounds * _KV_HEADS)
 
 
 def _row_s(library: ctypes.CDLL, kind: int, width: int) -> float:

@@ -27,6 +27,7 @@ def node_operations(graph: Graph) -> Iterator[tuple[Operation, Node]]:
                 "op": node.op,
                 "rows": node.rows,
                 "width": node.width,
+                "made": node.dtype,
             }
             yield Operation(**facts | {"params": node.params} | _special(graph, node, block.shapes)), node
 

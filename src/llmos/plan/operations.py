@@ -28,7 +28,7 @@ class Operation:
 
     kind: product (matrix of `shape`), experts (matrices of `shapes`, `count` of each, of which a token needs `per_token`),
     attention, or rows (`width` values of each row). formats: of the matrices. vectors: bytes of scales and biases. joins: how often
-    the threads wait for each other. stored: format of keys and values, which attention is computed in.
+    the threads wait for each other. stored: format of keys and values, which attention is computed in; made: of the rows that it writes.
     """
 
     block: str
@@ -49,6 +49,7 @@ class Operation:
     window: int | None = None
     kv_page_bytes: int = 0
     stored: str = "float32"
+    made: str = "float32"
     joins: int = 1
 
     def n_rows(self, step: Step) -> int:

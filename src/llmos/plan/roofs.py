@@ -38,8 +38,9 @@ class Kernels:
 
     cached: (columns, tokens) -> seconds for each packed byte of a matrix that lies in a cache; memory: the same for one in
     memory, for few tokens, since more work than wait; kept: bytes of all weights -> share that the caches keep between two steps.
-    page_s: head size -> seconds of one thread for a query head and a cached page of keys and values; stored_s: what a byte of
-    those takes more that comes from memory. row_s: kind of operation on rows -> seconds of one thread for a value. join_s: seconds
+    page_s: head size -> seconds of one thread for a query head and a cached page of keys and values, query_s: for the head whatever
+    it reads; stored_s: what a byte of pages takes more that comes from memory. append: head size -> seconds of one thread for
+    turning and storing a key/value head of a token, with the queries that share it. row_s: kind of operation on rows -> seconds of one thread for a value. join_s: seconds
     until the threads have met. decode_s: seconds of a step outside of the model with `batch` sequences that decode, prompt_s: with
     256 tokens of a prompt.
     """
@@ -52,6 +53,8 @@ class Kernels:
     memory: Mapping[tuple[int, int], float]
     kept: Mapping[int, float]
     page_s: Mapping[int, float]
+    query_s: Mapping[int, float]
+    append: Mapping[int, float]
     stored_s: float
     row_s: Mapping[str, float]
     join_s: float
@@ -71,7 +74,11 @@ class Kernels:
 
     def attention_s(self, head_dim: int, pages: float) -> float:
         """Seconds of one thread for a query head that reads so many pages which lie in a cache."""
-        return pages * _between(self.page_s, head_dim, beyond=True)
+        return pages * _between(self.page_s, head_dim, beyond=True) + _between(self.query_s, head_dim, beyond=True)
+
+    def append_s(self, head_dim: int) -> float:
+        """Seconds of one thread for turning and storing a key/value head of a token."""
+        return _between(self.append, head_dim, beyond=True)
 
 
 def _within(known: Mapping[tuple[int, int], float], columns: int, tokens: int) -> float:

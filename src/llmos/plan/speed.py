@@ -15,7 +15,7 @@ from llmos.weights import packed_bytes
 
 __all__ = ["Pace", "bound_s", "compute_s", "decode_step", "memory_s", "pace", "predicted_s", "prompt_steps"]
 
-_ROW_KINDS = {"act": "act", "gated_act": "act", "quantize": "quantize"}  # all else costs as a norm does
+_ROW_KINDS = {"act": "act", "gated_act": "act"}  # all else costs as a norm does
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +74,13 @@ def predicted_s(operation: Operation, step: Step, kernels: Kernels, in_cache: fl
         pages = operation.attended(step) / PAGE_TOKENS + 0.5
         tiles = -(-rows * operation.kv_heads // kernels.threads)
         each = operation.heads // operation.kv_heads * kernels.attention_s(operation.head_dim, pages)
-        turned = shared * operation.width * kernels.row_s["norm"]
+        turned = shared * operation.kv_heads * kernels.append_s(operation.head_dim)
         fetched = (
             operation.n_bytes(step) - operation.vectors
         )  # by all threads together, once for the queries that share it
         return waits + turned + tiles * each + (1 - in_cache) * fetched * kernels.stored_s / kernels.threads
     if operation.kind == "rows":
-        return waits + shared * operation.width * kernels.row_s[_ROW_KINDS.get(operation.op, "norm")]
+        return waits + shared * operation.width * _value_s(operation, kernels)
     matrices = operation.n_matrices(step)
     tokens = max(1, round(rows * operation.per_token / matrices))
     seconds = 0.0
@@ -88,6 +88,14 @@ def predicted_s(operation: Operation, step: Step, kernels: Kernels, in_cache: fl
         n_bytes = packed_bytes(n_rows, columns, format)
         seconds += matrices * kernels.product_s(n_bytes, columns, tokens, in_cache)
     return waits + seconds
+
+
+def _value_s(operation: Operation, kernels: Kernels) -> float:
+    """Seconds of one thread for a value of a row; rounding to eight bits costs as much whichever operation does it."""
+    rounding = kernels.row_s["quantize"] if operation.made == "int8" else 0.0
+    if operation.op == "quantize":
+        return rounding or kernels.row_s["norm"]
+    return rounding + kernels.row_s[_ROW_KINDS.get(operation.op, "norm")]
 
 
 def pace(

@@ -36,10 +36,14 @@ static void OnPool(void* pool, const F& f) {
   PoolRun((Pool*)pool, [](Team& team, const void* p) { (*(const F*)p)(team); }, &f);
 }
 
-// `n` operations without work: what it takes that the threads wait for each other.
+// `n` operations that give each thread a fraction of a microsecond to do, so that each does its own: what takes longer than with
+// one thread is how they wait for each other.
 LLMOS_EXPORT void llmos_probe_joins(void* pool, int32_t n) {
   OnPool(pool, [&](Team& team) {
-    for (int i = 0; i < n; ++i) team.RunTiles(1, [](int) {});
+    for (int i = 0; i < n; ++i)
+      team.RunTiles(team.size, [](int) {
+        for (int j = 0; j < 20; ++j) Pause();
+      });
   });
 }
 
@@ -90,6 +94,34 @@ LLMOS_EXPORT void llmos_probe_attention(void* pool, int32_t head_dim, int32_t to
   step.n_tokens = tokens;
   const Call call(model, step, 0, 0);
   head_dim == 64 ? Attend<64>(pool, call, layers, (float*)rows, (float*)out) : Attend<128>(pool, call, layers, (float*)rows, (float*)out);
+}
+
+template <int d>
+static void Append(const Call& call, int rounds, int32_t* position, float* rows) {
+  OnPool(nullptr, [&](Team& team) {
+    for (*position = 0; *position < rounds; ++*position) {
+      const int place = *position;
+      *position = place % kPage;
+      RopeAppend<H, KV, d, KV_FORMAT, d, 0>(team, rows, (H + 2 * KV) * d, call, KvLayerBytes<KV, d, KV_FORMAT>(), 0);
+      *position = place;
+    }
+  });
+}
+
+// One token with 8 heads over 2 key/value heads is turned and stored in the page at kv, `rounds` times. rope: tables of 32 positions.
+LLMOS_EXPORT void llmos_probe_append(int32_t head_dim, int32_t rounds, void* kv, void* rows, void* rope) {
+  int32_t position = 0, sequence = 0, table = 0;
+  LlmosModel model{};
+  model.kv = (uint8_t*)kv;
+  model.rope = (const float*)rope;
+  model.context = kPage;
+  LlmosStep step{};
+  step.max_pages = step.n_tokens = 1;
+  step.positions = &position;
+  step.sequence = &sequence;
+  step.block_table = &table;
+  const Call call(model, step, 0, 0);
+  head_dim == 64 ? Append<64>(call, rounds, &position, (float*)rows) : Append<128>(call, rounds, &position, (float*)rows);
 }
 
 // `n` operations on `rows` rows of 2048 values. kind: 0 a norm, 1 an activation times another row, 2 rows put into int8,
