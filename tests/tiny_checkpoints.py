@@ -18,7 +18,8 @@ LLAMA3_ROPE = {
 }
 
 
-# What most configs share: sizes that no vector width divides.
+# What most configs share: sizes that no vector width divides. Where 32 divides the width of a gated MLP, it is one operation:
+# mistral, qwen3, gemma2.
 _SIZES = {
     "vocab_size": 97,
     "hidden_size": 48,
@@ -117,7 +118,7 @@ CASES = {
     "gpt_neox": lambda: neox(rotary_pct=0.5),
     "gpt_neox, one after the other": lambda: neox(use_parallel_residual=False, rotary_pct=1.0),
     "gpt_neox, no biases": lambda: neox(attention_bias=False, hidden_act="gelu_fast"),
-    "mistral": lambda: decoder("Mistral", sliding_window=37, head_dim=10),
+    "mistral": lambda: decoder("Mistral", sliding_window=37, head_dim=10, intermediate_size=64),
     "mistral, narrow window": lambda: decoder("Mistral", sliding_window=5),
     "mistral, no window": lambda: decoder("Mistral", sliding_window=None),
     "mixtral": lambda: decoder("Mixtral", num_local_experts=5, num_experts_per_tok=2),
@@ -126,7 +127,7 @@ CASES = {
     "qwen2, late windows": lambda: decoder(
         "Qwen2", use_sliding_window=True, sliding_window=9, max_window_layers=1, tie_word_embeddings=True
     ),
-    "qwen3": lambda: decoder("Qwen3", head_dim=10),
+    "qwen3": lambda: decoder("Qwen3", head_dim=10, intermediate_size=96),
     "qwen3, windows": lambda: decoder(
         "Qwen3", head_dim=10, attention_bias=True, use_sliding_window=True, sliding_window=33, layer_types=[SLIDING, FULL]
     ),
@@ -138,7 +139,7 @@ CASES = {
         num_hidden_layers=4, decoder_sparse_step=2, mlp_only_layers=[3],
     ),
     "gemma": lambda: decoder("Gemma", head_dim=10),
-    "gemma2": lambda: decoder("Gemma2", head_dim=10, sliding_window=13, query_pre_attn_scalar=21, attn_logit_softcapping=2.0, final_logit_softcapping=3.0),
+    "gemma2": lambda: decoder("Gemma2", head_dim=10, intermediate_size=64, sliding_window=13, query_pre_attn_scalar=21, attn_logit_softcapping=2.0, final_logit_softcapping=3.0),
     "gemma2, no caps": lambda: decoder("Gemma2", head_dim=10, attn_logit_softcapping=None, final_logit_softcapping=None, attention_bias=True),
     "gemma3_text": lambda: decoder("Gemma3", head_dim=10, num_hidden_layers=7, sliding_window=13),
     "gemma3_text, stretched": lambda: decoder(

@@ -32,7 +32,8 @@ CONFIG = {
 SIZES = {name: value for name, value in CONFIG.items() if name not in ("model_type", "hidden_act")}
 CONFIGS = {
     "llama": CONFIG,
-    "windows": SIZES | {"model_type": "gemma2", "sliding_window": 37, "attn_logit_softcapping": 4.0},
+    "windows": SIZES
+    | {"model_type": "gemma2", "intermediate_size": 96, "sliding_window": 37, "attn_logit_softcapping": 4.0},
     "experts": SIZES
     | {"model_type": "qwen3_moe", "num_experts": 5, "num_experts_per_tok": 2}
     | {"moe_intermediate_size": 40, "use_sliding_window": True, "sliding_window": 50},

@@ -89,7 +89,7 @@ CONFIGS = {
         "partial_rotary_factor": 0.7,
         "rope_scaling": LONG,
     },
-    "qwen3": SIZES | {"model_type": "qwen3", "head_dim": 6, "rope_scaling": YARN},
+    "qwen3": SIZES | {"model_type": "qwen3", "intermediate_size": 64, "head_dim": 6, "rope_scaling": YARN},
     "stablelm": SIZES
     | {"model_type": "stablelm", "use_parallel_residual": True, "qk_layernorm": True, "partial_rotary_factor": 0.7},
 }
@@ -185,6 +185,10 @@ class Interpreter:
         gate, up = np.split(x[0], 2, -1)
         return self.ops.act(gate, n.attrs["kind"]) * up
 
+    def gated_linear(self, n, x, p):
+        gate, up = np.split(self.ops.linear(x[0], p[0], None), 2, -1)
+        return self.ops.act(gate, n.attrs["kind"]) * up
+
     def rope(self, n, x, p):
         heads = self.ops.split_heads(x[0], n.attrs["heads"])
         return self.ops.merge_heads(self.rotate(heads, n.attrs["rope"]))
@@ -240,6 +244,16 @@ def test_every_pass_keeps_the_numbers(family):
         np.testing.assert_allclose(
             Interpreter(graph, w, tokens).run(), expected, rtol=1e-10, atol=1e-10, err_msg=run.__name__
         )
+
+
+@pytest.mark.parametrize(("width", "biases", "fused"), [(64, False, True), (64, True, False), (48, False, False)])
+def test_gated_products_are_one_operation_where_whole_groups_are_made_without_biases(width, biases, fused):
+    spec = spec_from_config(LLAMA | {"intermediate_size": width, "mlp_bias": biases})
+    kind = build_graph(spec, Options(weights="int8", kv="int8")).kinds[0]
+    ops = [node.op for node in kind.nodes]
+    assert ("gated_linear" in ops, "gated_act" in ops) == (fused, not fused)
+    made = next(node for node in kind.nodes if node.op in ("gated_linear", "gated_act"))
+    assert (made.width, made.dtype) == (width, "int8")
 
 
 def test_values_that_live_at_the_same_time_never_share_memory():

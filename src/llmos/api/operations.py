@@ -35,7 +35,7 @@ def node_operations(graph: Graph) -> Iterator[tuple[Operation, Node]]:
 def _special(graph: Graph, node: Node, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """What an operation has beside its rows."""
     vectors = sum(4 * math.prod(shapes[name]) for name in node.params if name not in node.matrices)
-    if node.op in ("linear", "add_linear", "experts"):
+    if node.op in ("linear", "add_linear", "gated_linear", "experts"):
         matrices = {
             "shapes": tuple(shapes[name][-2:] for name in node.matrices),
             "formats": tuple(node.formats.values()),

@@ -149,6 +149,15 @@ class BlockWriter:
 
     _add_linear = _linear
 
+    def _gated_linear(self, n: Node) -> str:
+        source, format = n.inputs[0], n.attrs["format"]
+        row = row_bytes(ACTIVATIONS[format], n.attrs["in"])
+        _, made = self.rows_into(n, source)
+        return (
+            f"GatedLinear<{FORMAT[format]}, {n.width}, {n.attrs['in']}, {ACT[n.attrs['kind']]}>(team, {self.param(n, 0)}, "
+            f"{self.buffer(source)}, {row}, {made}, {self.count(n)});"
+        )
+
     def _output_head(self, n: Node) -> str:
         source, format = n.inputs[0], n.attrs["format"]
         row = row_bytes(ACTIVATIONS[format], n.attrs["in"])

@@ -40,6 +40,7 @@ OPS = {
     "quantize": (1, "rows in the activation format of a weight format"),
     "select_outputs": (1, "the rows whose scores are wanted"),
     "hidden": (1, "x, which a step may give out; what follows is left out where no scores are wanted"),
+    "gated_linear": (1, "act(x G^T) * (x U^T) for a matrix of the rows of G, then those of U"),
     "add_linear": (2, "second operand plus linear of the first"),
 }
 
@@ -62,7 +63,7 @@ class Node:
         """Those of its parameters that have a number format; the others are plain float32."""
         if self.op == "experts":
             return self.params
-        return self.params[:1] if self.op in ("linear", "add_linear", "embed") else ()
+        return self.params[:1] if self.op in ("linear", "add_linear", "gated_linear", "embed") else ()
 
     @property
     def formats(self) -> dict[str, str]:
@@ -139,11 +140,10 @@ def check(graph: Graph) -> None:
                 assert value in widths, f"{name}: {node.op} reads {value} before it exists"
             for parameter in node.params:
                 assert parameter in block.shapes, f"{name}: {node.op} reads unknown parameter {parameter}"
-            if node.op in ("linear", "add_linear"):
+            if node.op in ("linear", "add_linear", "gated_linear"):
                 rows, columns = block.shapes[node.params[0]]
-                assert (rows, columns) == (node.width, node.attrs["in"]), (
-                    f"{name}: {node.out} does not fit {node.params[0]}"
-                )
+                made = 2 * node.width if node.op == "gated_linear" else node.width
+                assert (rows, columns) == (made, node.attrs["in"]), f"{name}: {node.out} does not fit {node.params[0]}"
             widths[node.out] = node.width
 
 

@@ -96,7 +96,7 @@ def implementation(target: Target, node: Node, kv: str) -> Implementation:
     """How a node of a planned graph is computed. kv: format of stored keys and values. Of experts: the first of their matrices."""
     if node.op in ("append_attend", "cross_attend"):
         return _first(target, _STORED[kv])
-    if node.op in ("linear", "add_linear", "experts"):
+    if node.op in ("linear", "add_linear", "gated_linear", "experts"):
         return product_implementation(target, next(iter(node.formats.values())))
     return _first(target, _ROWS)
 

@@ -15,7 +15,7 @@ from llmos.weights import packed_bytes
 
 __all__ = ["Pace", "bound_s", "compute_s", "decode_step", "memory_s", "pace", "predicted_s", "prompt_steps"]
 
-_ROW_KINDS = {"act": "act", "gated_act": "act"}  # all else costs as a norm does
+_ROW_KINDS = {"act": "act", "gated_act": "act", "gated_linear": "act"}  # all else costs as a norm does
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +87,8 @@ def predicted_s(operation: Operation, step: Step, kernels: Kernels, in_cache: fl
     for (n_rows, columns), format in zip(operation.shapes, operation.formats, strict=True):
         n_bytes = packed_bytes(n_rows, columns, format)
         seconds += matrices * kernels.product_s(n_bytes, columns, tokens, in_cache)
+    if operation.op == "gated_linear":
+        seconds += shared * operation.width * _value_s(operation, kernels)
     return waits + seconds
 
 

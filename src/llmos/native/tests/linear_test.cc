@@ -135,6 +135,43 @@ TEST(extremes_do_not_overflow) {
   CheckExtremes<Format::kU4>();
 }
 
+// Gate, up and activation at once give the bytes of the three one after another, in every kind of rows.
+template <Format kFormat, int N, int K, Act kAct>
+static void GatedIsThreeOperations() {
+  Problem<kFormat, 2 * N, K, false, false> problem;
+  constexpr size_t kBytes = RowBytes(Format::kF32, N);
+  Array<float> both((size_t)kTokens * problem.kLd);
+  Array<uint8_t> want(kTokens * kBytes), got(kTokens * kBytes);
+  problem.Run(1, 0, kTokens, nullptr, both);
+  const auto compare = [&](const char* rows, auto to) {
+    for (size_t i = 0; i < want.n; ++i) want[i] = 0x5a;
+    OnTeam(1, [&](Team& team) { GatedActivate<kAct, N>(team, both, problem.kLd, to(want.data()), kTokens); });
+    for (int threads : Ints{1, 3})
+      for (int tokens : Ints{1, 2, 7, 13, kTokens}) {
+        for (size_t i = 0; i < got.n; ++i) got[i] = 0x5a;
+        OnTeam(threads, [&](Team& team) { GatedLinear<kFormat, N, K, kAct>(team, problem.packed, problem.rows, problem.kRowBytes, to(got.data()), tokens); });
+        EXPECT(memcmp(got, want, tokens * kBytes) == 0, "format %d N %d K %d: %s, %d tokens, %d threads", (int)kFormat, N, K, rows, tokens, threads);
+        for (size_t i = tokens * kBytes; i < got.n; ++i) EXPECT(got[i] == 0x5a, "written behind %d tokens", tokens);
+      }
+  };
+  compare("floats", [](uint8_t* p) { return FloatRows{(float*)p, (int)(kBytes / 4)}; });
+  compare("pairs", [](uint8_t* p) { return Bf16Rows{(uint16_t*)p, kBytes}; });
+  compare("groups", [](uint8_t* p) { return I8Rows{(I8Group*)p, kBytes}; });
+}
+template <Format kFormat>
+static void GatedSizes() {
+  GatedIsThreeOperations<kFormat, 32, 33, Act::kSilu>();
+  GatedIsThreeOperations<kFormat, 96, 64, Act::kGeluTanh>();
+  GatedIsThreeOperations<kFormat, 1088, 40, Act::kSilu>();
+}
+
+TEST(gated_float32) { GatedSizes<Format::kF32>(); }
+TEST(gated_bf16) { GatedSizes<Format::kBf16>(); }
+TEST(gated_int8) { GatedSizes<Format::kI8>(); }
+TEST(gated_float16) { GatedSizes<Format::kF16>(); }
+TEST(gated_int4) { GatedSizes<Format::kI4>(); }
+TEST(gated_uint4) { GatedSizes<Format::kU4>(); }
+
 TEST(no_tokens_write_nothing) {
   Problem<Format::kI8, 33, 17, false, false> problem;
   Array<float> y(64);

@@ -9,7 +9,7 @@
 // without, 650 with; into L1, which they exceed: 488).
 #pragma once
 #include "llmos/best.h"
-#include "llmos/quantize.h"
+#include "llmos/rows.h"
 
 namespace llmos {
 
@@ -45,16 +45,17 @@ constexpr int DecodeBlocks(int rows, size_t block_bytes) {
   return rows * (int)(together < 32768 ? 32768 / together : 1);
 }
 
+// Weights: `Dot` adds the products of M tokens and R row blocks, kApart bytes from each other, to acc.
 template <int K>
 struct F32Weights {
   static constexpr int kDecodeRows = kDecodeRowTile;
   static constexpr size_t kBlockBytes = (size_t)K * 64;
-  template <int M, int R>
+  template <int M, int R, size_t kApart = kBlockBytes>
   LLMOS_INLINE void Dot(const uint8_t* w, const uint8_t* x, size_t x_row, const Ahead<R>& ahead, F16 (&acc)[M][R]) {
     for (int k = 0; k < K; ++k) {
       F16 v[R];
-      for (int r = 0; r < R && Fetches(M, kBlockBytes); ++r) Fetch<64>(w + r * kBlockBytes + (size_t)k * 64 + ahead.bytes[r]);
-      for (int r = 0; r < R; ++r) v[r] = Load((const float*)(w + r * kBlockBytes + (size_t)k * 64));
+      for (int r = 0; r < R && Fetches(M, kBlockBytes); ++r) Fetch<64>(w + r * kApart + (size_t)k * 64 + ahead.bytes[r]);
+      for (int r = 0; r < R; ++r) v[r] = Load((const float*)(w + r * kApart + (size_t)k * 64));
       for (int m = 0; m < M; ++m) {
         const F16 s = Set(((const float*)(x + m * x_row))[k]);
         for (int r = 0; r < R; ++r) acc[m][r] = Fma(v[r], s, acc[m][r]);
@@ -68,12 +69,12 @@ template <int K>
 struct HalfWeights {
   static constexpr int kDecodeRows = kDecodeRowTile;
   static constexpr size_t kBlockBytes = (size_t)K * 32;
-  template <int M, int R>
+  template <int M, int R, size_t kApart = kBlockBytes>
   LLMOS_INLINE void Dot(const uint8_t* w, const uint8_t* x, size_t x_row, const Ahead<R>& ahead, F16 (&acc)[M][R]) {
     for (int k = 0; k < K; ++k) {
       F16 v[R];
-      for (int r = 0; r < R && Fetches(M, kBlockBytes) && k % 2 == 0; ++r) Fetch<64>(w + r * kBlockBytes + (size_t)k * 32 + ahead.bytes[r]);
-      for (int r = 0; r < R; ++r) v[r] = LoadHalf((const uint16_t*)(w + r * kBlockBytes + (size_t)k * 32));
+      for (int r = 0; r < R && Fetches(M, kBlockBytes) && k % 2 == 0; ++r) Fetch<64>(w + r * kApart + (size_t)k * 32 + ahead.bytes[r]);
+      for (int r = 0; r < R; ++r) v[r] = LoadHalf((const uint16_t*)(w + r * kApart + (size_t)k * 32));
       for (int m = 0; m < M; ++m) {
         const F16 s = Set(((const float*)(x + m * x_row))[k]);
         for (int r = 0; r < R; ++r) acc[m][r] = Fma(v[r], s, acc[m][r]);
@@ -87,15 +88,15 @@ struct Bf16Weights {
   static constexpr int kDecodeRows = kDecodeRowTile;
   static constexpr int kPairs = (K + 1) / 2;
   static constexpr size_t kBlockBytes = (size_t)kPairs * 64;
-  template <int M, int R>
+  template <int M, int R, size_t kApart = kBlockBytes>
   LLMOS_INLINE void Dot(const uint8_t* w, const uint8_t* x, size_t x_row, const Ahead<R>& ahead, F16 (&acc)[M][R]) {
     for (int k = 0; k < kPairs; ++k) {
-      for (int r = 0; r < R && Fetches(M, kBlockBytes); ++r) Fetch<64>(w + r * kBlockBytes + (size_t)k * 64 + ahead.bytes[r]);
+      for (int r = 0; r < R && Fetches(M, kBlockBytes); ++r) Fetch<64>(w + r * kApart + (size_t)k * 64 + ahead.bytes[r]);
       for (int m = 0; m < M; ++m) {
         uint32_t pair;
         memcpy(&pair, x + m * x_row + 4 * (size_t)k, 4);
         for (int r = 0; r < R; ++r)
-          acc[m][r] = DotBf16(acc[m][r], (const uint16_t*)(w + r * kBlockBytes + (size_t)k * 64), pair);
+          acc[m][r] = DotBf16(acc[m][r], (const uint16_t*)(w + r * kApart + (size_t)k * 64), pair);
       }
     }
   }
@@ -107,10 +108,10 @@ struct I8Weights {
   static constexpr int kGroups = (K + kGroup - 1) / kGroup;
   static constexpr size_t kGroupBytes = 16 * kGroup + 32;
   static constexpr size_t kBlockBytes = kGroups * kGroupBytes;
-  template <int M, int R>
+  template <int M, int R, size_t kApart = kBlockBytes>
   LLMOS_INLINE void Dot(const uint8_t* w, const uint8_t* x, size_t x_row, const Ahead<R>& ahead, F16 (&acc)[M][R]) {
     for (int g = 0; g < kGroups; ++g) {
-      for (int r = 0; r < R && Fetches(M, kBlockBytes); ++r) Fetch<kGroupBytes>(w + r * kBlockBytes + g * kGroupBytes + ahead.bytes[r]);
+      for (int r = 0; r < R && Fetches(M, kBlockBytes); ++r) Fetch<kGroupBytes>(w + r * kApart + g * kGroupBytes + ahead.bytes[r]);
       I16 sums[M][R];
       for (int m = 0; m < M; ++m) {
         const I8Group& group = ((const I8Group*)(x + m * x_row))[g];
@@ -120,10 +121,10 @@ struct I8Weights {
         for (int m = 0; m < M; ++m) {
           int32_t four;
           memcpy(&four, ((const I8Group*)(x + m * x_row))[g].q + 4 * q, 4);
-          for (int r = 0; r < R; ++r) sums[m][r] = Dot4(sums[m][r], w + r * kBlockBytes + g * kGroupBytes + 64 * q, four);
+          for (int r = 0; r < R; ++r) sums[m][r] = Dot4(sums[m][r], w + r * kApart + g * kGroupBytes + 64 * q, four);
         }
       for (int r = 0; r < R; ++r) {
-        const F16 scale = LoadHalf((const uint16_t*)(w + r * kBlockBytes + g * kGroupBytes + 16 * kGroup));
+        const F16 scale = LoadHalf((const uint16_t*)(w + r * kApart + g * kGroupBytes + 16 * kGroup));
         for (int m = 0; m < M; ++m) {
           const float xs = ((const I8Group*)(x + m * x_row))[g].scale;
           acc[m][r] = Fma(ToFloat(sums[m][r]), scale * Set(xs), acc[m][r]);
@@ -145,14 +146,14 @@ struct NibbleWeights {
 
   // For one token the high halves are multiplied where they are, 16 times too large, into sums of their own: a shift less for
   // every load. For more, the shift is shared among tokens and the registers are not there.
-  template <int M, int R>
+  template <int M, int R, size_t kApart>
   LLMOS_INLINE void Sums(const uint8_t* w, const uint8_t* x, size_t x_row, NibbleSums (&sums)[M][R]) {
     constexpr bool kInPlace = M == 1 && NibbleSums::kSixteenfold;
     NibbleSums sixteenfold[M][R] = {};
     for (int q = 0; q < kGroup / 8; ++q) {
       B64 low[R], high[R];
       for (int r = 0; r < R; ++r) {
-        memcpy(&high[r], w + r * kBlockBytes + 64 * q, sizeof high[r]);
+        memcpy(&high[r], w + r * kApart + 64 * q, sizeof high[r]);
         low[r] = high[r] & 15;
         high[r] = kInPlace ? high[r] & 0xf0 : high[r] >> 4;
       }
@@ -171,17 +172,17 @@ struct NibbleWeights {
       for (int r = 0; r < R; ++r) sums[m][r].Take(sixteenfold[m][r]);
   }
 
-  template <int M, int R>
+  template <int M, int R, size_t kApart = kBlockBytes>
   LLMOS_INLINE void Dot(const uint8_t* w, const uint8_t* x, size_t x_row, const Ahead<R>& ahead, F16 (&acc)[M][R]) {
     for (int g = 0; g < kGroups; ++g, w += kGroupBytes, x += sizeof(I8Group)) {
-      for (int r = 0; r < R && Fetches(M, kBlockBytes); ++r) Fetch<kGroupBytes>(w + r * kBlockBytes + ahead.bytes[r]);
+      for (int r = 0; r < R && Fetches(M, kBlockBytes); ++r) Fetch<kGroupBytes>(w + r * kApart + ahead.bytes[r]);
       constexpr int kOffset = kMinimum ? 0 : 8;
       NibbleSums sums[M][R] = {};
       for (int m = 0; m < M && kOffset != 0; ++m)
         for (int r = 0; r < R; ++r) sums[m][r].Start(-kOffset * ((const I8Group*)(x + m * x_row))->sum);
-      Sums<M, R>(w, x, x_row, sums);
+      Sums<M, R, kApart>(w, x, x_row, sums);
       for (int r = 0; r < R; ++r) {
-        const uint16_t* halves = (const uint16_t*)(w + r * kBlockBytes + kCodes);
+        const uint16_t* halves = (const uint16_t*)(w + r * kApart + kCodes);
         const F16 scale = LoadHalf(halves), minimum = kMinimum ? LoadHalf(halves + kLanes) : Set(0);
         for (int m = 0; m < M; ++m) {
           const I8Group& group = *(const I8Group*)(x + m * x_row);
@@ -323,6 +324,100 @@ template <Format kFormat, int N, int K, bool kBias>
 void OutputHead(Team& team, const Call& c, const uint8_t* w, const void* x, size_t x_row, const float* bias, float* y, int ldy) {
   using Product = Linear<WeightsOf<kFormat, K>, N, kBias, false, true>;
   Product{w, (const uint8_t*)x, x_row, bias, nullptr, 0, y, ldy, BestLists::Of<N>(c, team.rank)}.Run(team, c.n_outputs);
+}
+
+// Rows act(x G^T) * (x U^T) in the format of `Rows`, which the next product reads; G has N rows of w and U the N behind them. A
+// tile makes a group of 32 columns, so that what the products give is not written, nor read again: for 512 tokens, N = 4864, those
+// are 20 MB.
+template <class Weights, int N, Act kAct, class Rows>
+struct Gated {
+  static_assert(N % kGroup == 0, "whole groups are made");
+  static constexpr int kBlocks = N / kLanes, kOfGroup = kGroup / kLanes;
+  static constexpr size_t kApart = (size_t)kBlocks * Weights::kBlockBytes;
+  const uint8_t* w;
+  const uint8_t* x;
+  size_t x_row;
+  Rows y;
+
+  void Run(Team& team, int tokens) const { tokens == 1 ? RunOne(team) : RunMany(team, tokens); }
+
+  LLMOS_MEMBER void Put(int t, int block, const F16* values) const {
+    const int from = block * kLanes;
+    y.template Put<N>(t, from, from + kGroup, [&](int i, int) { return values[(i - from) / kLanes]; });
+  }
+
+  // One token: many blocks of G, then those of U, since a processor fetches long streams ahead better.
+  LLMOS_MEMBER void RunOne(Team& team) const {
+    constexpr int kWanted = (int)RoundUp(DecodeBlocks(Weights::kDecodeRows, Weights::kBlockBytes), kOfGroup);
+    constexpr int kTileBlocks = kWanted < 32 ? kWanted : 32;
+    team.RunTiles((kBlocks + kTileBlocks - 1) / kTileBlocks, [&](int tile) {
+      const int first = tile * kTileBlocks, n = kBlocks - first < kTileBlocks ? kBlocks - first : kTileBlocks;
+      F16 gate[kTileBlocks], up[kTileBlocks];
+      Blocks(w + first * Weights::kBlockBytes, n, gate);
+      Blocks(w + kApart + first * Weights::kBlockBytes, n, up);
+      for (int i = 0; i < n; ++i) gate[i] = Apply<kAct>(gate[i]) * up[i];
+      for (int i = 0; i < n; i += kOfGroup) Put(0, first + i, gate + i);
+    });
+  }
+  LLMOS_MEMBER void Blocks(const uint8_t* from, int n, F16* out) const {
+    int i = 0;
+    for (; i + Weights::kDecodeRows <= n; i += Weights::kDecodeRows) Some<Weights::kDecodeRows>(from + i * Weights::kBlockBytes, out + i);
+    for (; i < n; ++i) Some<1>(from + i * Weights::kBlockBytes, out + i);
+  }
+  template <int R>
+  LLMOS_MEMBER void Some(const uint8_t* from, F16* out) const {
+    F16 acc[1][R] = {};
+    Weights::template Dot<1, R>(from, x, x_row, {}, acc);
+    for (int r = 0; r < R; ++r) out[r] = acc[0][r];
+  }
+
+  // The tiles of a thread follow one another, so that what it reads next are the blocks behind these.
+  LLMOS_MEMBER void RunMany(Team& team, int tokens) const {
+    team.RunTiles(kBlocks / kOfGroup, [&](int tile) {
+      int t = 0;
+      const auto some = [&]<int M>() {
+        Tile<M>(t, tile * kOfGroup, tokens);
+        t += M;
+      };
+      while (t + kTokenTile <= tokens) some.template operator()<kTokenTile>();
+      if (kTokenTile > 4)
+        while (t + 4 <= tokens) some.template operator()<4>();
+      while (t + 2 <= tokens) some.template operator()<2>();
+      while (t < tokens) some.template operator()<1>();
+    });
+  }
+
+  template <int M>
+  LLMOS_MEMBER void Tile(int t, int block, int tokens) const {
+    for (int m = 0; m < M; ++m) __builtin_prefetch(y.At(t + m, block * kLanes), 1);
+    F16 values[M][kOfGroup];
+    for (int i = 0; i < kOfGroup; ++i) {
+      // The first tile of tokens fetches for the next group, or where there is a second one, that does a half of it.
+      const bool fetch = t == (i > 0 && tokens >= kTokenTile + kTokenTile / 2 ? kTokenTile : 0);
+      const uint8_t* from = w + (block + i) * Weights::kBlockBytes;
+      F16 acc[M][2] = {};
+      if constexpr (kRowTile > 1) {
+        Ahead<2> ahead;
+        if (fetch) ahead.bytes[0] = ahead.bytes[1] = kOfGroup * Weights::kBlockBytes;
+        Weights::template Dot<M, 2, kApart>(from, x + t * x_row, x_row, ahead, acc);
+      } else {
+        Ahead<1> ahead;
+        if (fetch) ahead.bytes[0] = kOfGroup * Weights::kBlockBytes;
+        for (int half = 0; half < 2; ++half) {
+          F16 one[M][1] = {};
+          Weights::template Dot<M, 1>(from + half * kApart, x + t * x_row, x_row, ahead, one);
+          for (int m = 0; m < M; ++m) acc[m][half] = one[m][0];
+        }
+      }
+      for (int m = 0; m < M; ++m) values[m][i] = Apply<kAct>(acc[m][0]) * acc[m][1];
+    }
+    for (int m = 0; m < M; ++m) Put(t + m, block, values[m]);
+  }
+};
+
+template <Format kFormat, int N, int K, Act kAct, class Rows>
+void GatedLinear(Team& team, const uint8_t* w, const void* x, size_t x_row, const Rows y, int tokens) {
+  Gated<WeightsOf<kFormat, K>, N, kAct, Rows>{w, (const uint8_t*)x, x_row, y}.Run(team, tokens);
 }
 
 }  // namespace llmos

@@ -24,11 +24,12 @@ LLMOS_INLINE F16 LanesOf(int i, F value) {
   return v;
 }
 
-// Rows of floats. Each of these kinds of rows takes the values `from` to `to` - 1 of row `row` of D values, as value(i, n)
+// Rows of floats. Each of these kinds of rows says where a value will lie, and takes the values `from` to `to` - 1 of row `row` of D values, as value(i, n)
 // gives n of them at a time; from is a multiple of 32, and to too or D.
 struct FloatRows {
   float* y;
   int ld;
+  LLMOS_MEMBER const void* At(int row, int column) const { return y + (size_t)row * ld + column; }
   template <int D, class F>
   LLMOS_MEMBER void Put(int row, int from, int to, F value) const {
     float* out = y + (size_t)row * ld;
@@ -43,6 +44,7 @@ struct FloatRows {
 struct Bf16Rows {
   uint16_t* y;
   size_t row_bytes;
+  LLMOS_MEMBER const void* At(int row, int column) const { return (const uint8_t*)y + (size_t)row * row_bytes + 2 * (size_t)column; }
   template <int D, class F>
   LLMOS_MEMBER void Put(int row, int from, int to, F value) const {
     uint16_t* out = (uint16_t*)((uint8_t*)y + (size_t)row * row_bytes);
@@ -62,6 +64,7 @@ struct Bf16Rows {
 struct I8Rows {
   I8Group* y;
   size_t row_bytes;
+  LLMOS_MEMBER const void* At(int row, int column) const { return (const I8Group*)((const uint8_t*)y + (size_t)row * row_bytes) + column / kGroup; }
   template <int D, class F>
   LLMOS_MEMBER void Put(int row, int from, int to, F value) const {
     I8Group* out = (I8Group*)((uint8_t*)y + (size_t)row * row_bytes);
@@ -69,14 +72,28 @@ struct I8Rows {
   }
 
   static LLMOS_MEMBER void Group(F16 a, F16 b, I8Group& out) {
-    typedef int8_t B16 __attribute__((vector_size(16)));
     const float largest = LargestMagnitude(LargerMagnitude(a, b));
     const F16 inverse = Set(largest > 0 ? 127.0f / largest : 0.0f), magic = Set(12582912.0f);
-    const I16 qa = (I16)(a * inverse + magic) << 24 >> 24, qb = (I16)(b * inverse + magic) << 24 >> 24;
+    Round(a * inverse + magic, b * inverse + magic, out);
+    out.scale = largest / 127.0f;
+  }
+
+  // Codes are the low bytes of these floats, where adding a large one has put them.
+  static LLMOS_MEMBER void Round(F16 a, F16 b, I8Group& out) {
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+    const __m256i q = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm512_cvtepi32_epi8((__m512i)a)), _mm512_cvtepi32_epi8((__m512i)b), 1);
+    _mm256_storeu_si256((__m256i*)out.q, q);
+    const __m256i sums = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), q);
+    __m128i four = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+    four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+    out.sum = _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1)));
+#else
+    typedef int8_t B16 __attribute__((vector_size(16)));
+    const I16 qa = (I16)a << 24 >> 24, qb = (I16)b << 24 >> 24;
     const B16 bytes[2] = {__builtin_convertvector(qa, B16), __builtin_convertvector(qb, B16)};
     memcpy(out.q, bytes, sizeof out.q);
-    out.scale = largest / 127.0f;
     out.sum = Sum(qa + qb);
+#endif
   }
 };
 

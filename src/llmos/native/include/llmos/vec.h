@@ -110,6 +110,12 @@ LLMOS_INLINE float MaxLane(F16 v) {
   return OverLanes(v, [](F16 a, F16 b) { return a > b ? a : b; });
 }
 LLMOS_INLINE uint32_t MaxLane(U16 v) {
+#if defined(__AVX512F__)
+  const __m256i eight = _mm256_max_epu32(_mm512_castsi512_si256((__m512i)v), _mm512_extracti64x4_epi64((__m512i)v, 1));
+  __m128i four = _mm_max_epu32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  four = _mm_max_epu32(four, _mm_shuffle_epi32(four, 0x4e));
+  return (uint32_t)_mm_cvtsi128_si32(_mm_max_epu32(four, _mm_shuffle_epi32(four, 0xb1)));
+#endif
   return OverLanes(v, [](U16 a, U16 b) { return a > b ? a : b; });
 }
 
