@@ -19,7 +19,7 @@ LLAMA3_ROPE = {
 
 
 # What most configs share: sizes that no vector width divides. Where 32 divides the width of a gated MLP, it is one operation:
-# mistral, qwen3, gemma2.
+# mistral, qwen3, gemma3_text.
 _SIZES = {
     "vocab_size": 97,
     "hidden_size": 48,
@@ -139,9 +139,9 @@ CASES = {
         num_hidden_layers=4, decoder_sparse_step=2, mlp_only_layers=[3],
     ),
     "gemma": lambda: decoder("Gemma", head_dim=10),
-    "gemma2": lambda: decoder("Gemma2", head_dim=10, intermediate_size=64, sliding_window=13, query_pre_attn_scalar=21, attn_logit_softcapping=2.0, final_logit_softcapping=3.0),
+    "gemma2": lambda: decoder("Gemma2", head_dim=10, sliding_window=13, query_pre_attn_scalar=21, attn_logit_softcapping=2.0, final_logit_softcapping=3.0),
     "gemma2, no caps": lambda: decoder("Gemma2", head_dim=10, attn_logit_softcapping=None, final_logit_softcapping=None, attention_bias=True),
-    "gemma3_text": lambda: decoder("Gemma3", head_dim=10, num_hidden_layers=7, sliding_window=13),
+    "gemma3_text": lambda: decoder("Gemma3", head_dim=10, intermediate_size=64, num_hidden_layers=7, sliding_window=13),
     "gemma3_text, stretched": lambda: decoder(
         "Gemma3", head_dim=10, layer_types=[FULL, SLIDING], sliding_window=40,
         rope_parameters={FULL: {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0}, SLIDING: {"rope_type": "default", "rope_theta": 1e4}},

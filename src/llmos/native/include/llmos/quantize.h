@@ -80,7 +80,7 @@ struct I8Rows {
 
   // Codes are the low bytes of these floats, where adding a large one has put them.
   static LLMOS_MEMBER void Round(F16 a, F16 b, I8Group& out) {
-#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+#if defined(__AVX512VNNI__)
     const __m256i q = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm512_cvtepi32_epi8((__m512i)a)), _mm512_cvtepi32_epi8((__m512i)b), 1);
     _mm256_storeu_si256((__m256i*)out.q, q);
     const __m256i sums = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), q);
