@@ -24,6 +24,7 @@ def random_groups(shape, format, seed=0):
     low, high, kind = (-128, 128, np.int8) if format == "int8" else (0, 16, np.uint8)
     scales, minimums = (rng.normal(size=(n, -(-k // 32))).astype(np.float16) for _ in range(2))
     codes = rng.integers(low, high, shape).astype(kind)
+    scales[rng.random(scales.shape) < 0.1] = rng.choice(np.float16([0, -0.0]))  # whatever the codes are
     return Groups(codes=codes, scales=scales, minimums=minimums if format == "uint4" else None)
 
 
@@ -56,7 +57,8 @@ def test_groups_survive_packing_exactly(shape, seed, format):
     data = pack(groups, format)
     assert len(data) == packed_bytes(*shape, format)
     got = unpack_groups(data, *shape, format)
-    np.testing.assert_array_equal(got.codes, groups.codes)
+    kept = np.repeat(groups.scales != 0, 32, axis=1)[:, : shape[1]] if format == "int4" else np.True_
+    np.testing.assert_array_equal(got.codes, np.where(kept, groups.codes, 8))  # of int4 there is one code of 0
     np.testing.assert_array_equal(got.scales, groups.scales)
     if format == "uint4":
         np.testing.assert_array_equal(got.minimums, groups.minimums)
@@ -161,13 +163,13 @@ def test_the_layouts_are_the_documented_ones():
     assert set(data[:512].tolist()) == {128, 255}
     codes = np.zeros((16, 32), np.uint8)
     codes[3, 6], codes[3, 22] = 5, 9
-    scales, minimums = np.arange(16, dtype=np.float16)[:, None], -np.arange(16, dtype=np.float16)[:, None]
+    scales, minimums = np.arange(1, 17, dtype=np.float16)[:, None], -np.arange(16, dtype=np.float16)[:, None]
     for format, part in (("int4", None), ("uint4", minimums)):
         data = pack(Groups(codes=codes, scales=scales, minimums=part), format)
         assert len(data) == packed_bytes(16, 32, format) == (288 if part is None else 320)
         assert data[6 // 4 * 64 + 3 * 4 + 6 % 4] == 5 + 16 * 9  # columns 6 and 22 share a byte
         assert np.count_nonzero(data[:256]) == 1
-        assert data[256:288].view(np.float16).tolist() == list(range(16))
+        assert data[256:288].view(np.float16).tolist() == list(range(1, 17))
         assert part is None or data[288:].view(np.float16).tolist() == [-i for i in range(16)]
     halves = np.arange(48, dtype=np.float16).reshape(16, 3)
     assert pack(halves, "float16").view(np.float16).reshape(3, 16)[2, 5] == halves[5, 2]

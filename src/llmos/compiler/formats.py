@@ -2,12 +2,12 @@
 
 __all__ = ["ACTIVATIONS", "FORMATS", "KV_FORMATS"]
 
-ACTIVATIONS = {  # weight format -> format of the activations that its kernel takes
+ACTIVATIONS = {  # weight format -> format of the activations that its kernel takes; pow2: scales that are powers of two
     "float32": "float32",
     "float16": "float32",
     "bf16": "bf16",
     "int8": "int8",
-    "int4": "int8",
+    "int4": "int8pow2",
     "uint4": "int8",
 }
 FORMATS = tuple(ACTIVATIONS)

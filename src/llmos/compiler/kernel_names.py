@@ -22,9 +22,9 @@ LINEAR = {
     "uint4": "LinearU4",
 }
 ACT = {"silu": "Act::kSilu", "gelu": "Act::kGelu", "gelu_tanh": "Act::kGeluTanh", "relu": "Act::kRelu"}
-QUANTIZE = {"bf16": "QuantBf16", "int8": "QuantI8"}
-ROWS = {"float32": "FloatRows", "bf16": "Bf16Rows", "int8": "I8Rows"}
-CTYPE = {"float32": "float", "bf16": "uint16_t", "int8": "I8Group"}
+QUANTIZE = {"bf16": "QuantBf16", "int8": "QuantI8", "int8pow2": "QuantPow2"}
+ROWS = {"float32": "FloatRows", "bf16": "Bf16Rows", "int8": "I8Rows", "int8pow2": "Pow2Rows"}
+CTYPE = {"float32": "float", "bf16": "uint16_t", "int8": "I8Group", "int8pow2": "Pow2Group"}
 
 
 def kernel_names(weights: str, kv: str) -> dict[str, str]:

@@ -45,8 +45,8 @@ def packed_bytes(rows: int, columns: int, format: str) -> int:
 def pack(w: Rows, format: str) -> np.ndarray:
     """w: (N, K) float32 or float16, uint16 bfloat16 bits, or Groups. Returns uint8 (packed_bytes(N, K, format),).
 
-    Groups of the same format are stored as they are; everything else is rounded once: int8 to within half a scale, int4 and
-    uint4 to the smallest squared error found. Raises UserError for what a format cannot store: in groups numbers that are not
+    Groups of the same format are stored as they are, but for codes of int4 whose scale is 0, which become that of 0; everything else is rounded once: int8 to within half a scale, uint4 to
+    the smallest squared error found, int4 to that of values weighted by their squares. Raises UserError for what a format cannot store: in groups numbers that are not
     finite, in float16 and groups numbers beyond their scales.
     """
     rows, columns = w.shape
@@ -236,7 +236,10 @@ def _pack_float16(w: np.ndarray, out: np.ndarray) -> None:
 
 def _pack_groups(groups: Groups, out: np.ndarray, format: str) -> None:
     rows = len(out) * LANES
-    codes = _filled(groups.codes, rows, _ZERO_CODE[format]).reshape(len(out), LANES, -1, GROUP // 4, 4)
+    codes = groups.codes
+    if format == "int4" and not groups.scales.all():  # the product takes codes of a scale 0 for those of 0
+        codes = np.where(np.repeat(groups.scales == 0, GROUP, axis=1)[:, : codes.shape[1]], np.uint8(8), codes)
+    codes = _filled(codes, rows, _ZERO_CODE[format]).reshape(len(out), LANES, -1, GROUP // 4, 4)
     quads = codes.transpose(0, 2, 3, 1, 4)  # block, group, four columns, lane, column
     blocks = out.reshape(len(out), -1, _group_bytes(format))
     if format == "int8":

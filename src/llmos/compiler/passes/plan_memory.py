@@ -30,7 +30,7 @@ def row_bytes(node_dtype: str, width: int) -> int:
     """Bytes of one row of a value, padded to 64."""
     if node_dtype == "bf16":
         n_bytes = 2 * (width + width % 2)
-    elif node_dtype == "int8":
+    elif node_dtype in ("int8", "int8pow2"):
         n_bytes = 40 * -(-width // 32)
     else:
         n_bytes = 4 * width

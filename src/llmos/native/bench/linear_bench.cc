@@ -33,7 +33,7 @@ struct Matrix {
     if constexpr (kFormat == Format::kF16) LinearF16<N, K, false, false>(team, w, (const float*)x, kRow, nullptr, nullptr, 0, y, kLd, tokens);
     if constexpr (kFormat == Format::kBf16) LinearBf16<N, K, false, false>(team, w, (const uint16_t*)x, kRow, nullptr, nullptr, 0, y, kLd, tokens);
     if constexpr (kFormat == Format::kI8) LinearI8<N, K, false, false>(team, w, (const I8Group*)x, kRow, nullptr, nullptr, 0, y, kLd, tokens);
-    if constexpr (kFormat == Format::kI4) LinearI4<N, K, false, false>(team, w, (const I8Group*)x, kRow, nullptr, nullptr, 0, y, kLd, tokens);
+    if constexpr (kFormat == Format::kI4) LinearI4<N, K, false, false>(team, w, (const Pow2Group*)x, kRow, nullptr, nullptr, 0, y, kLd, tokens);
     if constexpr (kFormat == Format::kU4) LinearU4<N, K, false, false>(team, w, (const I8Group*)x, kRow, nullptr, nullptr, 0, y, kLd, tokens);
   }
 

@@ -20,10 +20,7 @@ struct Head {
   Head() {
     Pack(kFormat, w, V, K, packed);
     OnTeam(1, [&](Team& team) {
-      if constexpr (kFormat == Format::kF32 || kFormat == Format::kF16)
-        for (int t = 0; t < kRows; ++t) memcpy(in + t * kRowBytes, x + t * K, K * sizeof(float));
-      if constexpr (kFormat == Format::kBf16) QuantBf16<K>(team, x, K, (uint16_t*)in.data(), kRowBytes, kRows);
-      if constexpr (InGroups(kFormat)) QuantI8<K>(team, x, K, (I8Group*)in.data(), kRowBytes, kRows);
+      ToRows<kFormat, K>(team, x, in, kRowBytes, kRows);
     });
     for (LlmosSampling& p : sampling) p.temperature = p.top_p = p.repetition_penalty = 1;
     step.sampling = sampling;

@@ -2,7 +2,7 @@
 
 using namespace llmos;
 
-constexpr int kTokens = 19;  // every tile of tokens: 8 + 8 + 2 + 1
+constexpr int kTokens = 19;  // every tile of tokens: 8 + 8 + 2 + 1 or three of 6 and 1
 
 template <Format kFormat, int N, int K, bool kBias, bool kAdd>
 struct Problem {
@@ -14,18 +14,17 @@ struct Problem {
 
   Problem() {
     Pack(kFormat, w, N, K, packed);
-    OnTeam(1, [&](Team& team) {
-      if constexpr (kFormat == Format::kF32 || kFormat == Format::kF16)
-        for (int t = 0; t < kTokens; ++t) memcpy(rows + t * kRowBytes, x + t * K, K * sizeof(float));
-      if constexpr (kFormat == Format::kBf16) QuantBf16<K>(team, x, K, (uint16_t*)rows.data(), kRowBytes, kTokens);
-      if constexpr (InGroups(kFormat)) QuantI8<K>(team, x, K, (I8Group*)rows.data(), kRowBytes, kTokens);
-    });
+    OnTeam(1, [&](Team& team) { ToRows<kFormat, K>(team, x, rows, kRowBytes, kTokens); });
   }
 
   double Activation(int t, int k) {
     const uint8_t* row = rows + t * kRowBytes;
     if (kFormat == Format::kF32 || kFormat == Format::kF16) return ((const float*)row)[k];
     if (kFormat == Format::kBf16) return FromBf16(((const uint16_t*)row)[k]);
+    if (kFormat == Format::kI4) {
+      const Pow2Group& group = ((const Pow2Group*)row)[k / 32];
+      return (double)group.q[k % 32] * ScaleOf(group);
+    }
     const I8Group& group = ((const I8Group*)row)[k / 32];
     return (double)group.q[k % 32] * group.scale;
   }
@@ -37,7 +36,7 @@ struct Problem {
       if constexpr (kFormat == Format::kF16) LinearF16<N, K, kBias, kAdd>(team, packed, (const float*)in, kRowBytes, bias, added, kLd, y, kLd, tokens);
       if constexpr (kFormat == Format::kBf16) LinearBf16<N, K, kBias, kAdd>(team, packed, (const uint16_t*)in, kRowBytes, bias, added, kLd, y, kLd, tokens);
       if constexpr (kFormat == Format::kI8) LinearI8<N, K, kBias, kAdd>(team, packed, (const I8Group*)in, kRowBytes, bias, added, kLd, y, kLd, tokens);
-      if constexpr (kFormat == Format::kI4) LinearI4<N, K, kBias, kAdd>(team, packed, (const I8Group*)in, kRowBytes, bias, added, kLd, y, kLd, tokens);
+      if constexpr (kFormat == Format::kI4) LinearI4<N, K, kBias, kAdd>(team, packed, (const Pow2Group*)in, kRowBytes, bias, added, kLd, y, kLd, tokens);
       if constexpr (kFormat == Format::kU4) LinearU4<N, K, kBias, kAdd>(team, packed, (const I8Group*)in, kRowBytes, bias, added, kLd, y, kLd, tokens);
     });
   }
@@ -70,7 +69,7 @@ struct Problem {
     EXPECT(SameRows(y, other, kTokens), "threads change N %d K %d", N, K);
     for (int t = 0; t < kTokens; ++t) Run(2, t, 1, add + t * kLd, other + t * kLd);
     EXPECT(SameRows(y, other, kTokens), "one by one changes N %d K %d", N, K);
-    for (int tokens : Ints{2, 3, 5, 7, 9, 15}) {
+    for (int tokens : Ints{2, 3, 5, 7, 9, 10, 15}) {
       Run(1, 1, tokens, add + kLd, other);
       EXPECT(SameRows(y + kLd, other, tokens), "%d tokens change N %d K %d", tokens, N, K);
     }
@@ -119,10 +118,19 @@ static void CheckExtremes() {
       }
     for (int t = 0; t < kTokens; ++t)
       for (int k = 0; k < 64; ++k) {
-        I8Group& group = ((I8Group*)(problem.rows + t * problem.kRowBytes))[k / 32];
-        if (k % 32 == 0) group.sum = 0, group.scale = 1;
-        group.q[k % 32] = (int8_t)((pattern & 2) == 0 || k % 2 == 0 ? -127 : 127);
-        group.sum += group.q[k % 32];
+        const int8_t q = (int8_t)((pattern & 2) == 0 || k % 2 == 0 ? -127 : 127);
+        uint8_t* row = problem.rows + t * problem.kRowBytes;
+        if (kFormat == Format::kI4) {
+          Pow2Group& group = ((Pow2Group*)row)[k / 32];
+          if (k % 32 == 0) group.power = group.offset = 0;
+          group.q[k % 32] = q;
+          group.offset -= 8 * q;
+        } else {
+          I8Group& group = ((I8Group*)row)[k / 32];
+          if (k % 32 == 0) group.sum = 0, group.scale = 1;
+          group.q[k % 32] = q;
+          group.sum += q;
+        }
       }
     problem.Run(1, 0, kTokens, nullptr, y);
     problem.AgreesWithDefinition(y);
@@ -157,6 +165,7 @@ static void GatedIsThreeOperations() {
   compare("floats", [](uint8_t* p) { return FloatRows{(float*)p, (int)(kBytes / 4)}; });
   compare("pairs", [](uint8_t* p) { return Bf16Rows{(uint16_t*)p, kBytes}; });
   compare("groups", [](uint8_t* p) { return I8Rows{(I8Group*)p, kBytes}; });
+  compare("groups of powers", [](uint8_t* p) { return Pow2Rows{(Pow2Group*)p, kBytes}; });
 }
 template <Format kFormat>
 static void GatedSizes() {
@@ -171,6 +180,60 @@ TEST(gated_int8) { GatedSizes<Format::kI8>(); }
 TEST(gated_float16) { GatedSizes<Format::kF16>(); }
 TEST(gated_int4) { GatedSizes<Format::kI4>(); }
 TEST(gated_uint4) { GatedSizes<Format::kU4>(); }
+
+// A value that is no number, in whatever token of a tile and group of a row, is seen in all of its token's sums and in no other's.
+TEST(int4_of_no_number_is_no_number) {
+  constexpr int kColumns = 160;
+  Problem<Format::kI4, 48, kColumns, false, false> problem;
+  Array<float> y(kTokens * problem.kLd), want(kTokens * problem.kLd);
+  problem.Run(1, 0, kTokens, nullptr, want);
+  for (float bad : Floats{NAN, __builtin_inff(), -3e38f})
+    for (int at : Ints{0, 5, 6, 17, 18}) {
+      const float good = problem.x[at * kColumns + 7 * at];
+      const auto run = [&](float value) {
+        problem.x[at * kColumns + 7 * at] = value;
+        OnTeam(1, [&](Team& team) { ToRows<Format::kI4, kColumns>(team, problem.x, problem.rows, problem.kRowBytes, kTokens); });
+        problem.Run(2, 0, kTokens, nullptr, y);
+      };
+      run(bad);
+      for (int t = 0; t < kTokens; ++t)
+        for (int n = 0; n < 48; ++n)
+          EXPECT(t == at ? isnan(y[t * problem.kLd + n]) : y[t * problem.kLd + n] == want[t * problem.kLd + n], "%g in token %d: %g of token %d", bad, at, y[t * problem.kLd + n], t);
+      problem.Run(1, at, 1, nullptr, y);
+      EXPECT(isnan(y[0]), "alone: %g", y[0]);
+      run(good);
+      EXPECT(problem.SameRows(y, want, kTokens));
+    }
+}
+
+// A group of which every weight is 0 has a scale of 0, or -0, and codes of 0; sums are 0 whatever the exponents of activations.
+TEST(int4_scales_of_0) {
+  Problem<Format::kI4, 16, 32, false, false> problem;
+  Array<float> y(kTokens * problem.kLd);
+  ZeroGroups(Format::kI4, problem.packed, problem.packed.n);
+  for (int lane = 0; lane < 16; ++lane) ((uint16_t*)(problem.packed + CodeBytes(Format::kI4)))[lane] = lane % 2 == 0 ? 0 : 0x8000;
+  for (float size : Floats{1e-35f, 1e-20f, 1e-3f, 0.25f, 1, 100, 127, 128, 1e6f, 1e20f, 1e30f}) {
+    for (int i = 0; i < kTokens * 32; ++i) problem.x[i] = problem.random.Float(size);
+    OnTeam(1, [&](Team& team) { ToRows<Format::kI4, 32>(team, problem.x, problem.rows, problem.kRowBytes, kTokens); });
+    problem.Run(1, 0, kTokens, nullptr, y);
+    for (int t = 0; t < kTokens; ++t)
+      for (int n = 0; n < 16; ++n) EXPECT(y[t * problem.kLd + n] == 0, "%g: %g", size, y[t * problem.kLd + n]);
+  }
+}
+
+// The smallest scale there is, 2^-24, is multiplied like any other.
+TEST(int4_scales_that_are_subnormal) {
+  Problem<Format::kI4, 16, 32, false, false> problem;
+  Array<float> y(kTokens * problem.kLd);
+  for (int lane = 0; lane < 16; ++lane) ((uint16_t*)(problem.packed + CodeBytes(Format::kI4)))[lane] = (uint16_t)(lane + 1 + (lane % 2 << 15));
+  for (int n = 0; n < 16; ++n)
+    for (int k = 0; k < 32; ++k) {
+      const uint8_t byte = problem.packed[k % 16 / 4 * 64 + n * 4 + k % 4];
+      problem.w[n * 32 + k] = (float)((k < 16 ? byte & 15 : byte >> 4) - 8) * (n % 2 == 0 ? 1 : -1) * (float)(n + 1) * 0x1p-24f;
+    }
+  problem.Run(1, 0, kTokens, nullptr, y);
+  problem.AgreesWithDefinition(y);
+}
 
 TEST(no_tokens_write_nothing) {
   Problem<Format::kI8, 33, 17, false, false> problem;

@@ -44,6 +44,46 @@ static void CheckI8() {
     }
 }
 
+template <int K>
+static void CheckPow2() {
+  constexpr int kRows = 3, kLd = K + 3, kGroups = (K + 31) / 32;
+  constexpr size_t kRowBytes = RoundUp(40 * kGroups, 64);
+  Random random(K + 2000);
+  Array<float> x(kRows * kLd, random, 8);
+  for (int k = 0; k < K && k < 32; ++k) x[kLd + k] = 0;
+  x[2 * kLd] = 127;  // a scale that needs no rounding up
+  Array<uint8_t> y(kRows * kRowBytes);
+  OnTeam(2, [&](Team& team) { QuantPow2<K>(team, x, kLd, (Pow2Group*)(uint8_t*)y, kRowBytes, kRows); });
+  for (int row = 0; row < kRows; ++row)
+    for (int g = 0; g < kGroups; ++g) {
+      const Pow2Group& group = ((const Pow2Group*)(y + row * kRowBytes))[g];
+      const double scale = ScaleOf(group);
+      float largest = 0;
+      int sum = 0;
+      for (int i = 0; i < 32; ++i) {
+        const int k = 32 * g + i;
+        const float v = k < K ? x[row * kLd + k] : 0;
+        largest = fmaxf(largest, fabsf(v));
+        sum += group.q[i];
+        EXPECT(k < K || group.q[i] == 0, "padding of K %d is %d", K, group.q[i]);
+        EXPECT(group.q[i] >= -127 && fabs(group.q[i] * scale - v) <= 0.5001 * scale, "K %d, k %d: %g", K, k, v);
+      }
+      EXPECT(group.offset == -8 * sum && (group.power & 0x7fffff) == 0, "K %d group %d", K, g);
+      EXPECT(largest == 0 ? scale == 0x1p-100 : 127 * scale >= largest && 127 * scale < 2.0001 * largest, "K %d group %d: %g for %g", K, g, scale, largest);
+    }
+}
+
+TEST(rows_of_powers_at_the_edges) {
+  CheckPow2<1>();
+  CheckPow2<15>();
+  CheckPow2<31>();
+  CheckPow2<32>();
+  CheckPow2<33>();
+  CheckPow2<48>();
+  CheckPow2<101>();
+  CheckPow2<896>();
+}
+
 TEST(bf16_rows_at_the_edges) {
   CheckBf16<1>();
   CheckBf16<15>();
@@ -73,6 +113,9 @@ TEST(a_value_that_is_no_number_is_not_hidden) {
       x[at] = bad;
       OnTeam(1, [&](Team& team) { QuantI8<32>(team, x, 32, y, sizeof(I8Group), 1); });
       EXPECT(!isfinite(y[0].scale), "scale %g with %g at %d", y[0].scale, bad, at);
+      Array<Pow2Group> powers(1);
+      OnTeam(1, [&](Team& team) { QuantPow2<32>(team, x, 32, powers, sizeof(Pow2Group), 1); });
+      EXPECT(powers[0].power == kNoNumber, "power %d with %g at %d", powers[0].power, bad, at);
     }
 }
 

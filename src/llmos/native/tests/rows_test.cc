@@ -62,18 +62,21 @@ static void InFormats() {
   constexpr size_t kI8 = RoundUp(40 * ((D + 31) / 32), 64), kBf16 = RoundUp(2 * (D + D % 2), 64);
   Random random(D);
   Array<float> x(kRows * kLd, random, 3), scale(D, random), bias(D, random), plain(kRows * D);
-  Array<uint8_t> i8(kRows * kI8), i8_then(kRows * kI8), bf16(kRows * kBf16), bf16_then(kRows * kBf16);
+  Array<uint8_t> i8(kRows * kI8), i8_then(kRows * kI8), pow2(kRows * kI8), pow2_then(kRows * kI8), bf16(kRows * kBf16), bf16_then(kRows * kBf16);
   const I8Rows to_i8{(I8Group*)i8.data(), kI8};
+  const Pow2Rows to_pow2{(Pow2Group*)pow2.data(), kI8};
   const Bf16Rows to_bf16{(uint16_t*)bf16.data(), kBf16};
   const auto check = [&](const char* what, auto kernel) {
     OnTeam(2, [&](Team& team) {
       kernel(team, FloatRows{plain, D});
       QuantI8<D>(team, plain, D, (I8Group*)i8_then.data(), kI8, kRows);
+      QuantPow2<D>(team, plain, D, (Pow2Group*)pow2_then.data(), kI8, kRows);
       QuantBf16<D>(team, plain, D, (uint16_t*)bf16_then.data(), kBf16, kRows);
       kernel(team, to_i8);
+      kernel(team, to_pow2);
       kernel(team, to_bf16);
     });
-    EXPECT(memcmp(i8, i8_then, i8.n) == 0 && memcmp(bf16, bf16_then, bf16.n) == 0, "%s, D %d", what, D);
+    EXPECT(memcmp(i8, i8_then, i8.n) == 0 && memcmp(pow2, pow2_then, pow2.n) == 0 && memcmp(bf16, bf16_then, bf16.n) == 0, "%s, D %d", what, D);
   };
   check("rms", [&](Team& team, const auto& y) { RmsNorm<D>(team, x, kLd, scale, 1e-5f, y, kRows); });
   check("layer", [&](Team& team, const auto& y) { LayerNorm<D, true>(team, x, kLd, scale, bias, 1e-5f, y, kRows); });

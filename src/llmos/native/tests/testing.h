@@ -145,6 +145,16 @@ constexpr size_t PackedBytes(Format format, int rows, int columns) {
 }
 
 // Activations of a row in the format that weights are multiplied with.
+template <Format kFormat, int K>
+void ToRows(Team& team, const float* x, uint8_t* rows, size_t row_bytes, int n) {
+  if constexpr (kFormat == Format::kF32 || kFormat == Format::kF16)
+    for (int t = 0; t < n; ++t) memcpy(rows + t * row_bytes, x + t * K, K * sizeof(float));
+  if constexpr (kFormat == Format::kBf16) QuantBf16<K>(team, x, K, (uint16_t*)rows, row_bytes, n);
+  if constexpr (kFormat == Format::kI8 || kFormat == Format::kU4) QuantI8<K>(team, x, K, (I8Group*)rows, row_bytes, n);
+  if constexpr (kFormat == Format::kI4) QuantPow2<K>(team, x, K, (Pow2Group*)rows, row_bytes, n);
+}
+inline float ScaleOf(const Pow2Group& group) { return FloatOf((uint32_t)group.power + kOneBits); }
+
 constexpr size_t RowBytes(Format format, int columns) {
   const size_t k = (size_t)columns;
   return RoundUp(InGroups(format) ? 40 * ((k + 31) / 32) : format == Format::kBf16 ? 2 * (k + k % 2) : 4 * k, 64);

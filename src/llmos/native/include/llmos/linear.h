@@ -15,9 +15,21 @@ namespace llmos {
 
 #if defined(__AVX512F__)
 constexpr int kTokenTile = 8, kRowTile = 2;  // 16 sums in 32 registers
+constexpr int kGroupTile = 6;                // 12, and as many of a group's integers
 #else
 constexpr int kTokenTile = 4, kRowTile = 1;  // 4 sums of two or four registers each
+constexpr int kGroupTile = 4;
 #endif
+// tile.operator()<M>(t) for tiles of M tokens that cover all of them, kMost or 4, 2 and 1.
+template <int kMost, class F>
+LLMOS_INLINE void EachTile(int tokens, F tile) {
+  int t = 0;
+  for (; t + kMost <= tokens; t += kMost) tile.template operator()<kMost>(t);
+  if constexpr (kMost > 4)
+    for (; t + 4 <= tokens; t += 4) tile.template operator()<4>(t);
+  for (; t + 2 <= tokens; t += 2) tile.template operator()<2>(t);
+  for (; t < tokens; ++t) tile.template operator()<1>(t);
+}
 // One token: where every sum waits for the one before, four row blocks are read side by side to hide that; groups of integers
 // hide it by themselves and are read block after block, because a processor fetches one long stream ahead better than four short
 // ones (int4, K = 896, memory roof 36 GB/s: 34 GB/s against 20).
@@ -32,7 +44,7 @@ struct Ahead {
 // Whether M tokens fetch rows ahead. Few tokens wait for nothing but the memory, and long blocks come faster by the processor's
 // own fetching, which has more misses in flight (2 tokens, int8, K = 4864: 56 GB/s, by our fetching 42).
 constexpr size_t kLongBlock = 48 << 10;
-constexpr bool Fetches(int M, size_t block_bytes) { return M >= kTokenTile || (M > 1 && block_bytes <= kLongBlock); }
+constexpr bool Fetches(int M, int most, size_t block_bytes) { return M >= most || (M > 1 && block_bytes <= kLongBlock); }
 
 template <size_t kBytes>
 LLMOS_INLINE void Fetch(const uint8_t* p) {
@@ -48,13 +60,13 @@ constexpr int DecodeBlocks(int rows, size_t block_bytes) {
 // Weights: `Dot` adds the products of M tokens and R row blocks, kApart bytes from each other, to acc.
 template <int K>
 struct F32Weights {
-  static constexpr int kDecodeRows = kDecodeRowTile;
+  static constexpr int kDecodeRows = kDecodeRowTile, kTokens = kTokenTile;
   static constexpr size_t kBlockBytes = (size_t)K * 64;
   template <int M, int R, size_t kApart = kBlockBytes>
   LLMOS_INLINE void Dot(const uint8_t* w, const uint8_t* x, size_t x_row, const Ahead<R>& ahead, F16 (&acc)[M][R]) {
     for (int k = 0; k < K; ++k) {
       F16 v[R];
-      for (int r = 0; r < R && Fetches(M, kBlockBytes); ++r) Fetch<64>(w + r * kApart + (size_t)k * 64 + ahead.bytes[r]);
+      for (int r = 0; r < R && Fetches(M, kTokens, kBlockBytes); ++r) Fetch<64>(w + r * kApart + (size_t)k * 64 + ahead.bytes[r]);
       for (int r = 0; r < R; ++r) v[r] = Load((const float*)(w + r * kApart + (size_t)k * 64));
       for (int m = 0; m < M; ++m) {
         const F16 s = Set(((const float*)(x + m * x_row))[k]);
@@ -67,13 +79,13 @@ struct F32Weights {
 // float16 is a way of storing: products and sums are those of float32.
 template <int K>
 struct HalfWeights {
-  static constexpr int kDecodeRows = kDecodeRowTile;
+  static constexpr int kDecodeRows = kDecodeRowTile, kTokens = kTokenTile;
   static constexpr size_t kBlockBytes = (size_t)K * 32;
   template <int M, int R, size_t kApart = kBlockBytes>
   LLMOS_INLINE void Dot(const uint8_t* w, const uint8_t* x, size_t x_row, const Ahead<R>& ahead, F16 (&acc)[M][R]) {
     for (int k = 0; k < K; ++k) {
       F16 v[R];
-      for (int r = 0; r < R && Fetches(M, kBlockBytes) && k % 2 == 0; ++r) Fetch<64>(w + r * kApart + (size_t)k * 32 + ahead.bytes[r]);
+      for (int r = 0; r < R && Fetches(M, kTokens, kBlockBytes) && k % 2 == 0; ++r) Fetch<64>(w + r * kApart + (size_t)k * 32 + ahead.bytes[r]);
       for (int r = 0; r < R; ++r) v[r] = LoadHalf((const uint16_t*)(w + r * kApart + (size_t)k * 32));
       for (int m = 0; m < M; ++m) {
         const F16 s = Set(((const float*)(x + m * x_row))[k]);
@@ -85,13 +97,13 @@ struct HalfWeights {
 
 template <int K>
 struct Bf16Weights {
-  static constexpr int kDecodeRows = kDecodeRowTile;
+  static constexpr int kDecodeRows = kDecodeRowTile, kTokens = kTokenTile;
   static constexpr int kPairs = (K + 1) / 2;
   static constexpr size_t kBlockBytes = (size_t)kPairs * 64;
   template <int M, int R, size_t kApart = kBlockBytes>
   LLMOS_INLINE void Dot(const uint8_t* w, const uint8_t* x, size_t x_row, const Ahead<R>& ahead, F16 (&acc)[M][R]) {
     for (int k = 0; k < kPairs; ++k) {
-      for (int r = 0; r < R && Fetches(M, kBlockBytes); ++r) Fetch<64>(w + r * kApart + (size_t)k * 64 + ahead.bytes[r]);
+      for (int r = 0; r < R && Fetches(M, kTokens, kBlockBytes); ++r) Fetch<64>(w + r * kApart + (size_t)k * 64 + ahead.bytes[r]);
       for (int m = 0; m < M; ++m) {
         uint32_t pair;
         memcpy(&pair, x + m * x_row + 4 * (size_t)k, 4);
@@ -104,14 +116,14 @@ struct Bf16Weights {
 
 template <int K>
 struct I8Weights {
-  static constexpr int kDecodeRows = 1;
+  static constexpr int kDecodeRows = 1, kTokens = kTokenTile;
   static constexpr int kGroups = (K + kGroup - 1) / kGroup;
   static constexpr size_t kGroupBytes = 16 * kGroup + 32;
   static constexpr size_t kBlockBytes = kGroups * kGroupBytes;
   template <int M, int R, size_t kApart = kBlockBytes>
   LLMOS_INLINE void Dot(const uint8_t* w, const uint8_t* x, size_t x_row, const Ahead<R>& ahead, F16 (&acc)[M][R]) {
     for (int g = 0; g < kGroups; ++g) {
-      for (int r = 0; r < R && Fetches(M, kBlockBytes); ++r) Fetch<kGroupBytes>(w + r * kApart + g * kGroupBytes + ahead.bytes[r]);
+      for (int r = 0; r < R && Fetches(M, kTokens, kBlockBytes); ++r) Fetch<kGroupBytes>(w + r * kApart + g * kGroupBytes + ahead.bytes[r]);
       I16 sums[M][R];
       for (int m = 0; m < M; ++m) {
         const I8Group& group = ((const I8Group*)(x + m * x_row))[g];
@@ -134,61 +146,105 @@ struct I8Weights {
   }
 };
 
-// Four-bit codes: 64 bytes hold four columns of the first half of a group in their low halves, and those 16 further in their
-// high halves. The value of a code is (code - 8) * scale, with minimums code * scale + minimum; the offset and the minimum meet
-// the activations' sum.
-template <int K, bool kMinimum>
-struct NibbleWeights {
-  static constexpr int kDecodeRows = 1;
-  static constexpr int kGroups = (K + kGroup - 1) / kGroup;
-  static constexpr size_t kCodes = 16 * kGroup / 2, kGroupBytes = kCodes + (kMinimum ? 64 : 32);
-  static constexpr size_t kBlockBytes = kGroups * kGroupBytes;
-
-  // For one token the high halves are multiplied where they are, 16 times too large, into sums of their own: a shift less for
-  // every load. For more, the shift is shared among tokens and the registers are not there.
-  template <int M, int R, size_t kApart>
-  LLMOS_INLINE void Sums(const uint8_t* w, const uint8_t* x, size_t x_row, NibbleSums (&sums)[M][R]) {
-    constexpr bool kInPlace = M == 1 && NibbleSums::kSixteenfold;
-    NibbleSums sixteenfold[M][R] = {};
-    for (int q = 0; q < kGroup / 8; ++q) {
-      B64 low[R], high[R];
+// Sums of M tokens' activations, groups of `Group`, times the codes of R row blocks. Four-bit codes: 64 bytes hold four columns of
+// the first half of a group in their low halves, and those 16 further in their high halves.
+//
+// For one token the high halves are multiplied where they are, 16 times too large, into sums of their own: a shift less for
+// every load. For more, the shift is shared among tokens and the registers are not there.
+template <int M, int R, size_t kApart, class Group>
+LLMOS_INLINE void AddNibbles(const uint8_t* w, const uint8_t* x, size_t x_row, NibbleSums (&sums)[M][R]) {
+  constexpr bool kInPlace = M == 1 && NibbleSums::kSixteenfold;
+  NibbleSums sixteenfold[M][R] = {};
+  for (int q = 0; q < kGroup / 8; ++q) {
+    B64 low[R], high[R];
+    for (int r = 0; r < R; ++r) {
+      memcpy(&high[r], w + r * kApart + 64 * q, sizeof high[r]);
+      low[r] = high[r] & 15;
+      high[r] = kInPlace ? high[r] & 0xf0 : high[r] >> 4;
+    }
+    for (int m = 0; m < M; ++m) {
+      const int8_t* codes = ((const Group*)(x + m * x_row))->q + 4 * q;
+      int32_t first, second;
+      memcpy(&first, codes, 4);
+      memcpy(&second, codes + kGroup / 2, 4);
       for (int r = 0; r < R; ++r) {
-        memcpy(&high[r], w + r * kApart + 64 * q, sizeof high[r]);
-        low[r] = high[r] & 15;
-        high[r] = kInPlace ? high[r] & 0xf0 : high[r] >> 4;
-      }
-      for (int m = 0; m < M; ++m) {
-        const int8_t* codes = ((const I8Group*)(x + m * x_row))->q + 4 * q;
-        int32_t first, second;
-        memcpy(&first, codes, 4);
-        memcpy(&second, codes + kGroup / 2, 4);
-        for (int r = 0; r < R; ++r) {
-          sums[m][r].Add(low[r], first);
-          (kInPlace ? sixteenfold : sums)[m][r].Add(high[r], second);
-        }
+        sums[m][r].Add(low[r], first);
+        (kInPlace ? sixteenfold : sums)[m][r].Add(high[r], second);
       }
     }
-    for (int m = 0; m < M; ++m)
-      for (int r = 0; r < R; ++r) sums[m][r].Take(sixteenfold[m][r]);
   }
+  for (int m = 0; m < M; ++m)
+    for (int r = 0; r < R; ++r) sums[m][r].Take(sixteenfold[m][r]);
+}
+
+// The value of a code is (code - 8) * scale: eight times the activations' sum is taken away. Their scales are powers of two.
+template <int K>
+struct I4Weights {
+  static constexpr int kDecodeRows = 1, kTokens = kGroupTile;
+  static constexpr int kGroups = (K + kGroup - 1) / kGroup;
+  static constexpr size_t kCodes = 16 * kGroup / 2, kGroupBytes = kCodes + 32;
+  static constexpr size_t kBlockBytes = kGroups * kGroupBytes;
+
+  template <int M, int R, size_t kApart = kBlockBytes>
+  LLMOS_INLINE void Dot(const uint8_t* w, const uint8_t* x, size_t x_row, const Ahead<R>& ahead, F16 (&acc)[M][R]) {
+    const uint8_t* rows = x;
+    uint64_t heads = 0;
+    for (int g = 0; g < kGroups; ++g, w += kGroupBytes, x += sizeof(Pow2Group)) {
+      for (int r = 0; r < R && Fetches(M, kTokens, kBlockBytes); ++r) Fetch<kGroupBytes>(w + r * kApart + ahead.bytes[r]);
+      const auto group = [&](int m) -> const Pow2Group& { return *(const Pow2Group*)(x + m * x_row); };
+      NibbleSums sums[M][R] = {};
+      for (int m = 0; m < M; ++m)
+        for (int r = 0; r < R; ++r) sums[m][r].Start(group(m).offset);
+      AddNibbles<M, R, kApart, Pow2Group>(w, x, x_row, sums);
+      for (int r = 0; r < R; ++r) {
+        const F16 scale = NotZero(LoadHalf((const uint16_t*)(w + r * kApart + kCodes)));  // sums of a scale 0 are 0: codes are 8
+        for (int m = 0; m < M; ++m) {
+          const I16 total = sums[m][r].Total() + (NibbleSums::kSixteenfold ? 0 : group(m).offset);
+          acc[m][r] = Fma(ToFloat(total), TimesPower(scale, group(m).power), acc[m][r]);
+        }
+      }
+      for (int m = 0; m < M; ++m) {
+        uint64_t head;  // of power and offset, since compilers would make the power's broadcast one of a register
+        memcpy(&head, &group(m), sizeof head);
+        heads |= head;
+      }
+    }
+    if (__builtin_expect(heads & kNoNumber, 0)) {  // tokens with a group that is none of numbers have no sums
+      const uint32_t none = NoNumbers(rows, x_row, M);
+      for (int m = 0; m < M; ++m)
+        for (int r = 0; r < R; ++r) acc[m][r] = none >> m & 1 ? Set(__builtin_nanf("")) : acc[m][r];
+    }
+  }
+
+  static __attribute__((noinline)) uint32_t NoNumbers(const uint8_t* x, size_t x_row, int tokens) {
+    uint32_t none = 0;
+    for (int m = 0; m < tokens; ++m)
+      for (int g = 0; g < kGroups; ++g) none |= (uint32_t)(((const Pow2Group*)(x + m * x_row))[g].power & kNoNumber) << m;
+    return none;
+  }
+};
+
+// The value of a code is code * scale + minimum, which meets the activations' sum.
+template <int K>
+struct U4Weights {
+  static constexpr int kDecodeRows = 1, kTokens = kTokenTile;
+  static constexpr int kGroups = (K + kGroup - 1) / kGroup;
+  static constexpr size_t kCodes = 16 * kGroup / 2, kGroupBytes = kCodes + 64;
+  static constexpr size_t kBlockBytes = kGroups * kGroupBytes;
 
   template <int M, int R, size_t kApart = kBlockBytes>
   LLMOS_INLINE void Dot(const uint8_t* w, const uint8_t* x, size_t x_row, const Ahead<R>& ahead, F16 (&acc)[M][R]) {
     for (int g = 0; g < kGroups; ++g, w += kGroupBytes, x += sizeof(I8Group)) {
-      for (int r = 0; r < R && Fetches(M, kBlockBytes); ++r) Fetch<kGroupBytes>(w + r * kApart + ahead.bytes[r]);
-      constexpr int kOffset = kMinimum ? 0 : 8;
+      for (int r = 0; r < R && Fetches(M, kTokens, kBlockBytes); ++r) Fetch<kGroupBytes>(w + r * kApart + ahead.bytes[r]);
       NibbleSums sums[M][R] = {};
-      for (int m = 0; m < M && kOffset != 0; ++m)
-        for (int r = 0; r < R; ++r) sums[m][r].Start(-kOffset * ((const I8Group*)(x + m * x_row))->sum);
-      Sums<M, R, kApart>(w, x, x_row, sums);
+      AddNibbles<M, R, kApart, I8Group>(w, x, x_row, sums);
       for (int r = 0; r < R; ++r) {
         const uint16_t* halves = (const uint16_t*)(w + r * kApart + kCodes);
-        const F16 scale = LoadHalf(halves), minimum = kMinimum ? LoadHalf(halves + kLanes) : Set(0);
+        const F16 scale = LoadHalf(halves), minimum = LoadHalf(halves + kLanes);
         for (int m = 0; m < M; ++m) {
           const I8Group& group = *(const I8Group*)(x + m * x_row);
-          const I16 total = sums[m][r].Total() - (NibbleSums::kSixteenfold ? 0 : kOffset * group.sum);
-          acc[m][r] = Fma(ToFloat(total), scale * Set(group.scale), acc[m][r]);
-          if (kMinimum) acc[m][r] = Fma(minimum, Set(group.scale * (float)group.sum), acc[m][r]);
+          acc[m][r] = Fma(ToFloat(sums[m][r].Total()), scale * Set(group.scale), acc[m][r]);
+          acc[m][r] = Fma(minimum, Set(group.scale * (float)group.sum), acc[m][r]);
         }
       }
     }
@@ -231,25 +287,17 @@ struct Linear {
   // share it, the first two a half each, so that the memory does not rest during the second.
   template <int R>
   LLMOS_MEMBER Ahead<R> NextRows(int t, int tokens, size_t bytes) const {
-    const bool share = tokens >= kTokenTile + kTokenTile / 2;
+    constexpr int kFirst = Weights::kTokens;
+    const bool share = tokens >= kFirst + kFirst / 2;
     Ahead<R> ahead;
     for (int r = 0; r < R; ++r)
-      if (t == (share && r >= (R + 1) / 2 ? kTokenTile : 0)) ahead.bytes[r] = bytes;
+      if (t == (share && r >= (R + 1) / 2 ? kFirst : 0)) ahead.bytes[r] = bytes;
     return ahead;
   }
 
   template <int R>
   LLMOS_MEMBER void Rows(int block, int tokens, size_t bytes) const {
-    int t = 0;
-    const auto tile = [&]<int M>() {
-      Tile<M, R>(t, block, NextRows<R>(t, tokens, bytes));
-      t += M;
-    };
-    while (t + kTokenTile <= tokens) tile.template operator()<kTokenTile>();
-    if (kTokenTile > 4)
-      while (t + 4 <= tokens) tile.template operator()<4>();
-    while (t + 2 <= tokens) tile.template operator()<2>();
-    while (t < tokens) tile.template operator()<1>();
+    EachTile<Weights::kTokens>(tokens, [&]<int M>(int t) { Tile<M, R>(t, block, NextRows<R>(t, tokens, bytes)); });
   }
 
   void Run(Team& team, int tokens) const { tokens == 1 ? RunOne(team) : RunMany(team, tokens); }
@@ -297,14 +345,14 @@ void LinearI8(Team& team, const uint8_t* w, const I8Group* x, size_t x_row, cons
   Linear<I8Weights<K>, N, kBias, kAdd>{w, (const uint8_t*)x, x_row, bias, add, ldadd, y, ldy}.Run(team, tokens);
 }
 template <int N, int K, bool kBias, bool kAdd>
-void LinearI4(Team& team, const uint8_t* w, const I8Group* x, size_t x_row, const float* bias, const float* add, int ldadd,
+void LinearI4(Team& team, const uint8_t* w, const Pow2Group* x, size_t x_row, const float* bias, const float* add, int ldadd,
               float* y, int ldy, int tokens) {
-  Linear<NibbleWeights<K, false>, N, kBias, kAdd>{w, (const uint8_t*)x, x_row, bias, add, ldadd, y, ldy}.Run(team, tokens);
+  Linear<I4Weights<K>, N, kBias, kAdd>{w, (const uint8_t*)x, x_row, bias, add, ldadd, y, ldy}.Run(team, tokens);
 }
 template <int N, int K, bool kBias, bool kAdd>
 void LinearU4(Team& team, const uint8_t* w, const I8Group* x, size_t x_row, const float* bias, const float* add, int ldadd,
               float* y, int ldy, int tokens) {
-  Linear<NibbleWeights<K, true>, N, kBias, kAdd>{w, (const uint8_t*)x, x_row, bias, add, ldadd, y, ldy}.Run(team, tokens);
+  Linear<U4Weights<K>, N, kBias, kAdd>{w, (const uint8_t*)x, x_row, bias, add, ldadd, y, ldy}.Run(team, tokens);
 }
 
 template <Format kFormat, int K>
@@ -313,8 +361,8 @@ constexpr auto WeightsFor() {
   if constexpr (kFormat == Format::kF16) return HalfWeights<K>{};
   if constexpr (kFormat == Format::kBf16) return Bf16Weights<K>{};
   if constexpr (kFormat == Format::kI8) return I8Weights<K>{};
-  if constexpr (kFormat == Format::kI4) return NibbleWeights<K, false>{};
-  if constexpr (kFormat == Format::kU4) return NibbleWeights<K, true>{};
+  if constexpr (kFormat == Format::kI4) return I4Weights<K>{};
+  if constexpr (kFormat == Format::kU4) return U4Weights<K>{};
 }
 template <Format kFormat, int K>
 using WeightsOf = decltype(WeightsFor<kFormat, K>());
@@ -374,26 +422,18 @@ struct Gated {
   // The tiles of a thread follow one another, so that what it reads next are the blocks behind these.
   LLMOS_MEMBER void RunMany(Team& team, int tokens) const {
     team.RunTiles(kBlocks / kOfGroup, [&](int tile) {
-      int t = 0;
-      const auto some = [&]<int M>() {
-        Tile<M>(t, tile * kOfGroup, tokens);
-        t += M;
-      };
-      while (t + kTokenTile <= tokens) some.template operator()<kTokenTile>();
-      if (kTokenTile > 4)
-        while (t + 4 <= tokens) some.template operator()<4>();
-      while (t + 2 <= tokens) some.template operator()<2>();
-      while (t < tokens) some.template operator()<1>();
+      EachTile<Weights::kTokens>(tokens, [&]<int M>(int t) { Tile<M>(t, tile * kOfGroup, tokens); });
     });
   }
 
   template <int M>
   LLMOS_MEMBER void Tile(int t, int block, int tokens) const {
+    constexpr int kFirst = Weights::kTokens;
     for (int m = 0; m < M; ++m) __builtin_prefetch(y.At(t + m, block * kLanes), 1);
     F16 values[M][kOfGroup];
     for (int i = 0; i < kOfGroup; ++i) {
       // The first tile of tokens fetches for the next group, or where there is a second one, that does a half of it.
-      const bool fetch = t == (i > 0 && tokens >= kTokenTile + kTokenTile / 2 ? kTokenTile : 0);
+      const bool fetch = t == (i > 0 && tokens >= kFirst + kFirst / 2 ? kFirst : 0);
       const uint8_t* from = w + (block + i) * Weights::kBlockBytes;
       F16 acc[M][2] = {};
       if constexpr (kRowTile > 1) {

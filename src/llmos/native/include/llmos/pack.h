@@ -187,7 +187,10 @@ static inline void PackGiven(int32_t format, int64_t rows, int64_t columns, cons
         memset(row, format == LLMOS_INT4 ? 8 : 0, sizeof row);
         if (block + lane < rows) {
           const int64_t at = (block + lane) * groups + group;
-          memcpy(row, codes + (block + lane) * columns + start, (size_t)n);
+          uint16_t scale;
+          memcpy(&scale, scales + 2 * at, 2);
+          if (format != LLMOS_INT4 || (scale & 0x7fff) != 0)  // the product takes codes of a scale 0 for those of 0, which they are then
+            memcpy(row, codes + (block + lane) * columns + start, (size_t)n);
           memcpy(out + code_bytes + 2 * lane, scales + 2 * at, 2);
           if (minimums) memcpy(out + code_bytes + 32 + 2 * lane, minimums + 2 * at, 2);
         }

@@ -14,6 +14,17 @@ struct I8Group {
 };
 static_assert(sizeof(I8Group) == 40, "compiler/passes/plan_memory.py counts on it");
 
+// The same with a scale that is a power of two, for weights of four bits, which are some sixteen times as coarse. Such a scale is
+// multiplied with by adding to the exponent, which the units of dot products are not needed for (docs/kernels.md).
+struct Pow2Group {
+  int32_t power;   // what the scale adds to the bits of a float; odd where a value was no finite number
+  int32_t offset;  // -8 times the sum of q
+  int8_t q[kGroup];
+};
+static_assert(sizeof(Pow2Group) == sizeof(I8Group), "compiler/passes/plan_memory.py counts on it");
+constexpr uint32_t kOneBits = 0x3f800000;
+constexpr int32_t kNoNumber = 1;
+
 // Lanes i .. i + 15 of a row of D by value(i, n), n of them; zero behind the row's end.
 template <int D, class F>
 LLMOS_INLINE F16 LanesOf(int i, F value) {
@@ -59,6 +70,27 @@ struct Bf16Rows {
   }
 };
 
+// q[i] = x[i] * inverse to the nearest integer, ties to even: the low byte of the sum with a large number. Returns the sum of q.
+LLMOS_INLINE int32_t Round(F16 a, F16 b, float inverse, int8_t* q) {
+  const F16 magic = Set(12582912.0f);
+  a = a * Set(inverse) + magic;
+  b = b * Set(inverse) + magic;
+#if defined(__AVX512VNNI__)
+  const __m256i codes = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm512_cvtepi32_epi8((__m512i)a)), _mm512_cvtepi32_epi8((__m512i)b), 1);
+  _mm256_storeu_si256((__m256i*)q, codes);
+  const __m256i sums = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), codes);
+  __m128i four = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+  four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+  return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1)));
+#else
+  typedef int8_t B16 __attribute__((vector_size(16)));
+  const I16 qa = (I16)a << 24 >> 24, qb = (I16)b << 24 >> 24;
+  const B16 bytes[2] = {__builtin_convertvector(qa, B16), __builtin_convertvector(qb, B16)};
+  memcpy(q, bytes, sizeof bytes);
+  return Sum(qa + qb);
+#endif
+}
+
 // Groups of 32. |q| <= 127: scale is the largest magnitude of the group over 127; nearest, ties to even. A group with an infinity
 // or NaN has a scale that is none of the finite numbers, so that it shows in every sum.
 struct I8Rows {
@@ -73,27 +105,30 @@ struct I8Rows {
 
   static LLMOS_MEMBER void Group(F16 a, F16 b, I8Group& out) {
     const float largest = LargestMagnitude(LargerMagnitude(a, b));
-    const F16 inverse = Set(largest > 0 ? 127.0f / largest : 0.0f), magic = Set(12582912.0f);
-    Round(a * inverse + magic, b * inverse + magic, out);
+    out.sum = Round(a, b, largest > 0 ? 127.0f / largest : 0.0f, out.q);
     out.scale = largest / 127.0f;
   }
+};
 
-  // Codes are the low bytes of these floats, where adding a large one has put them.
-  static LLMOS_MEMBER void Round(F16 a, F16 b, I8Group& out) {
-#if defined(__AVX512VNNI__)
-    const __m256i q = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm512_cvtepi32_epi8((__m512i)a)), _mm512_cvtepi32_epi8((__m512i)b), 1);
-    _mm256_storeu_si256((__m256i*)out.q, q);
-    const __m256i sums = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), q);
-    __m128i four = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
-    four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
-    out.sum = _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1)));
-#else
-    typedef int8_t B16 __attribute__((vector_size(16)));
-    const I16 qa = (I16)a << 24 >> 24, qb = (I16)b << 24 >> 24;
-    const B16 bytes[2] = {__builtin_convertvector(qa, B16), __builtin_convertvector(qb, B16)};
-    memcpy(out.q, bytes, sizeof out.q);
-    out.sum = Sum(qa + qb);
-#endif
+// Groups of 32 with scales that are powers of two: the smallest with |q| <= 127, of 2^-100 to 2^100. A group with an infinity, NaN
+// or more than that is marked as none of numbers.
+struct Pow2Rows {
+  Pow2Group* y;
+  size_t row_bytes;
+  LLMOS_MEMBER const void* At(int row, int column) const { return (const Pow2Group*)((const uint8_t*)y + (size_t)row * row_bytes) + column / kGroup; }
+  template <int D, class F>
+  LLMOS_MEMBER void Put(int row, int from, int to, F value) const {
+    Pow2Group* out = (Pow2Group*)((uint8_t*)y + (size_t)row * row_bytes);
+    for (int g = from / kGroup; g * kGroup < to; ++g) Group(LanesOf<D>(g * kGroup, value), LanesOf<D>(g * kGroup + kLanes, value), out[g]);
+  }
+
+  static LLMOS_MEMBER void Group(F16 a, F16 b, Pow2Group& out) {
+    constexpr uint32_t kLeast = kOneBits - (100u << 23), kMost = kOneBits + (100u << 23);
+    const uint32_t least = BitsOf(LargestMagnitude(LargerMagnitude(a, b)) / 127.0f);
+    const uint32_t up = (least + 0x7fffffu) & 0x7f800000u, scale = up < kLeast ? kLeast : up;
+    const bool number = least <= kMost;  // no: NaN too, whose bits exceed those of infinity
+    out.offset = number ? -8 * Round(a, b, FloatOf(2 * kOneBits - scale), out.q) : 0;
+    out.power = number ? (int32_t)(scale - kOneBits) : kNoNumber;
   }
 };
 
@@ -118,6 +153,10 @@ void Quantize(Team& team, const float* x, int ldx, const Rows& y, int rows) {
 template <int K>
 void QuantBf16(Team& team, const float* x, int ldx, uint16_t* y, size_t row_bytes, int rows) {
   Quantize<K>(team, x, ldx, Bf16Rows{y, row_bytes}, rows);
+}
+template <int K>
+void QuantPow2(Team& team, const float* x, int ldx, Pow2Group* y, size_t row_bytes, int rows) {
+  Quantize<K>(team, x, ldx, Pow2Rows{y, row_bytes}, rows);
 }
 template <int K>
 void QuantI8(Team& team, const float* x, int ldx, I8Group* y, size_t row_bytes, int rows) {

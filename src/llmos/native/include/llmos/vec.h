@@ -75,6 +75,25 @@ LLMOS_INLINE F16 Max(F16 a, F16 b) { return a > b ? a : b; }
 LLMOS_INLINE F16 Abs(F16 a) { return (F16)((U16)a & 0x7fffffffu); }
 LLMOS_INLINE F16 ToFloat(I16 v) { return __builtin_convertvector(v, F16); }
 
+LLMOS_INLINE uint32_t BitsOf(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, 4);
+  return bits;
+}
+LLMOS_INLINE float FloatOf(uint32_t bits) {
+  float x;
+  memcpy(&x, &bits, 4);
+  return x;
+}
+
+// v times 2^n, power = n * 2^23, by an addition: for v whose exponents, and those with n, are those of numbers, not of 0.
+LLMOS_INLINE F16 TimesPower(F16 v, int32_t power) { return (F16)((I16)v + power); }
+// v with 2^-24 for 0.
+LLMOS_INLINE F16 NotZero(F16 v) {
+  const U16 bits = (U16)(v + Set(0)), least = U16{} + 0x33800000u;  // -0 has become 0, and a negative number exceeds all others
+  return (F16)(bits > least ? bits : least);
+}
+
 // The upper half of the first 2n lanes in the place of the lower one.
 template <int n, class V>
 LLMOS_INLINE V Fold(V v) {
