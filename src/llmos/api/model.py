@@ -27,10 +27,9 @@ from llmos.api.prompts import (
     without_tokenizer,
 )
 from llmos.api.sampling import SettingKeywords, Settings, settings_from, takes_settings
-from llmos.core.env import environment
+from llmos.api.threads import chosen_threads, told_of_threads
 from llmos.core.errors import UserError
 from llmos.core.names import takes_named
-from llmos.hardware import usable_cores
 from llmos.runtime import Engine, NativeExecutor, Process, Request
 from llmos.runtime.abi import PAGE_TOKENS
 from llmos.runtime.drafting import Drafter, Speculation, drafter_of
@@ -59,8 +58,8 @@ def load_model(
     or compressed-tensors; with an adapter alone it leads to its base), a `.gguf` file or a folder with one, a `.llm` bundle, a
     llama2.c `.bin`, or `organisation/name[@revision][:TAG]` on the Hub. weights: float32, float16, bf16, int8, int4 or uint4; None keeps
     the checkpoint's precision, nothing is quantised unasked. context: positions to make room for. batch: sequences that have such
-    room at the same time, None four or fewer where memory is short; those beyond wait. threads: None uses every core that the
-    process may use. kv: format of keys and values, float32, float16, bf16 or int8; None that of float32 and float16 weights, else
+    room at the same time, None four or fewer where memory is short; those beyond wait. threads: at most one for each core
+    that the process may keep busy, None as LLMOS_THREADS says, else so many. kv: format of keys and values, float32, float16, bf16 or int8; None that of float32 and float16 weights, else
     bf16. memory: "fast" reads the weights into memory of this process, in huge pages; "mapped" leaves them in a file that processes
     share, which is slower and takes no memory that the system could not take back; "auto" is fast where that fits; None as
     LLMOS_MEMORY says, else auto. adapter: a folder (or Hub name) with a LoRA or DoRA adapter to merge into the model, or several in
@@ -77,24 +76,25 @@ def load_model(
     check_count("batch", batch)
     check_count("threads", threads)
     drafter = drafter_of(speculation)
-    threads = threads or environment().threads or usable_cores()
+    used = chosen_threads(threads)
     prepared = prepare(
         os.fspath(name_or_path),
         weights=weights,
         kv=kv,
         context=context,
         batch=batch,
-        threads=threads,
+        threads=used,
         memory_mode=memory,
         adapters=adapter_list(adapter),
         progress=progress,
     )
     for told in (
         *prepared.notices,
+        *told_of_threads(threads),
         *left_undone(prepared.info["name"], prepared.generation, prepared.tokenizer_unapplied),
     ):
         warnings.warn(told, ModelNotice, stacklevel=3)  # past `takes_named`
-    return Model(prepared, threads=threads, drafter=drafter)
+    return Model(prepared, threads=used, drafter=drafter)
 
 
 @dataclass(frozen=True, kw_only=True)

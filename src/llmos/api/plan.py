@@ -18,6 +18,7 @@ from llmos.api.options import choose_options
 from llmos.api.prepare import demand, planned_graph
 from llmos.api.roofs import measure_roofs
 from llmos.api.source import Source, told
+from llmos.api.threads import told_of_threads
 from llmos.compiler import TARGETS, Graph, Options
 from llmos.core.errors import UserError
 from llmos.core.names import takes_named
@@ -109,7 +110,7 @@ def plan_model(
     for setting, value in (("context", context), ("batch", batch), ("threads", threads), ("prompt", prompt)):
         check_count(setting, value)
     source = open_source(name, adapter_list(adapter), progress)
-    for text in told(source, weights):
+    for text in (*told(source, weights), *told_of_threads(threads)):
         warnings.warn(text, ModelNotice, stacklevel=3)
     reach, options = chosen_context(source.spec, context), choose_options(source, weights, kv)
     graph = planned_graph(source, options)

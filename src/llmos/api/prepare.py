@@ -15,11 +15,11 @@ from llmos.api.opening import open_source, open_tokenizer
 from llmos.api.options import choose_options
 from llmos.api.place import Placement, keeps_images
 from llmos.api.source import Source, told
+from llmos.api.threads import chosen_threads
 from llmos.artifact import Bundle
 from llmos.compiler import FORMATS, Graph, Options, build_graph, chosen_target, compile_code, graph_hash, to_dict
-from llmos.core.env import environment
 from llmos.core.errors import FormatError, UserError
-from llmos.hardware import memory, usable_cores
+from llmos.hardware import memory
 from llmos.models import Spec
 from llmos.native import include_dir, sources_hash
 from llmos.plan import Choice, Sizes, step_rows
@@ -152,7 +152,7 @@ def demand(
         spec=source.spec,
         now=Choice(weights=given[0], kv=given[1], context=context, batch=batch),
         reach=chosen_reach(source.spec),
-        threads=threads or environment().threads or usable_cores(),
+        threads=chosen_threads(threads),
         sizes_in=lambda choice: sizes(choice.weights, choice.kv),
         weights=smaller,
         mappable=fixed or has_room(weights_bytes(graph)),

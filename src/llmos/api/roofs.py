@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from llmos.compiler import Target, cached_library, chosen_target, open_library
-from llmos.core.env import environment
-from llmos.hardware import PROBE_SOURCE, caches, measure_bandwidth, measure_peak, usable_cores
+from llmos.api.threads import chosen_threads
+from llmos.hardware import PROBE_SOURCE, caches, measure_bandwidth, measure_peak
 from llmos.plan import Roofs
 
 __all__ = ["Roofs", "build_probe", "higher", "measure_roofs"]
@@ -23,7 +23,7 @@ def measure_roofs(
     chosen = chosen_target(target)
     report("compiling the probe")
     probe = open_library(build_probe(chosen))
-    threads = threads or environment().threads or usable_cores()
+    threads = chosen_threads(threads)
     report("measuring memory bandwidth")
     bandwidth = measure_bandwidth(probe, threads)
     cached = max((cache.size_bytes for cache in caches()), default=0) // 2
