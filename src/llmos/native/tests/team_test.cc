@@ -217,11 +217,36 @@ TEST(a_pool_serves_many_jobs) {
   llmos_pool_destroy(pool);
 }
 
-// CPU seconds of the process.
-static double Used() {
+// CPU seconds of the process, or of the calling thread.
+static double Used(clockid_t whose = CLOCK_PROCESS_CPUTIME_ID) {
   timespec t;
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  clock_gettime(whose, &t);
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+TEST(a_caller_sleeps_while_a_worker_is_late_to_leave) {
+  Pool* pool = (Pool*)llmos_pool_create(3);
+  struct Job {
+    int entered, tiles;
+    double spent;
+  } job{};
+  double spent = 0;
+  for (int i = 1; i <= 10; ++i) {
+    job = {0, 0, 0};
+    PoolRun(pool, [](Team& team, const void* p) {
+      Job& job = *(Job*)p;
+      if (team.rank == 0) EXPECT(Becomes(&job.entered, 2));
+      if (team.rank != 0) __atomic_add_fetch(&job.entered, 1, __ATOMIC_RELEASE);
+      team.RunTiles(4, [&](int) { __atomic_add_fetch(&job.tiles, 1, __ATOMIC_RELAXED); });
+      timespec late{0, 20000000 * team.rank};
+      if (team.rank == 0) job.spent = Used(CLOCK_THREAD_CPUTIME_ID);
+      else nanosleep(&late, nullptr);
+    }, &job);
+    spent += Used(CLOCK_THREAD_CPUTIME_ID) - job.spent;
+    EXPECT(job.tiles == 4, "job %d: %d tiles", i, job.tiles);
+  }
+  EXPECT(spent < 0.1, "%g s of processor time while others slept for 0.4 s", spent);
+  llmos_pool_destroy(pool);
 }
 
 TEST(an_idle_pool_sleeps) {

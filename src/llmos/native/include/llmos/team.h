@@ -160,7 +160,7 @@ struct Team {
 
 struct Pool {
   using Job = void (*)(Team&, const void*);
-  static constexpr uint32_t kOpen = 1u << 30;
+  static constexpr uint32_t kOpen = 1u << 30, kAwaited = 1u << 29;
   Shared shared;
   int size;
   int started;
@@ -169,7 +169,7 @@ struct Pool {
   pthread_cond_t wake;
   alignas(64) int number;       // jobs published; negative: stop
   alignas(64) int asleep;       // workers that wait for `wake`
-  alignas(64) uint32_t inside;  // workers at the job; kOpen: more may come
+  alignas(64) uint32_t inside;  // workers at the job; kOpen: more may come; kAwaited: the caller sleeps until they have left
   Job job;
   const void* argument;
   uint32_t first;  // number of its first operation
@@ -190,7 +190,7 @@ LLMOS_INLINE void HelpWithJob(Pool* pool, int rank) {
   LeaveCore(pool->core);
   Team team(rank, pool->size, &pool->shared, pool->first);
   pool->job(team, pool->argument);
-  __atomic_sub_fetch(&pool->inside, 1, __ATOMIC_RELEASE);
+  if (__atomic_sub_fetch(&pool->inside, 1, __ATOMIC_RELEASE) == Pool::kAwaited) WakeAll(&pool->inside);
 }
 
 static inline void* WorkerMain(void* argument) {
@@ -221,6 +221,17 @@ LLMOS_INLINE void Publish(Pool* pool, int number) {
   pthread_mutex_unlock(&pool->mutex);
 }
 
+// Returns when all workers have left the job, which no more may enter: spins, yields and sleeps as `WaitWhile` does, because a worker
+// that is late may need this very core, or the time that a quota leaves, and a caller of higher standing yields to nobody.
+LLMOS_INLINE void AwaitWorkers(Pool* pool) {
+  for (int i = 0; i < 600; ++i) {
+    if (__atomic_load_n(&pool->inside, __ATOMIC_ACQUIRE) == 0) return;
+    i < 400 ? Pause() : (void)sched_yield();
+  }
+  uint32_t inside = __atomic_or_fetch(&pool->inside, Pool::kAwaited, __ATOMIC_ACQ_REL);
+  for (; inside != Pool::kAwaited; inside = __atomic_load_n(&pool->inside, __ATOMIC_ACQUIRE)) SleepWhile(&pool->inside, inside);
+}
+
 // Runs job on the threads of the pool that come, the caller being rank 0; returns when it is done and all have left it. pool ==
 // NULL: the caller alone.
 static inline void PoolRun(Pool* pool, Pool::Job job, const void* argument) {
@@ -239,7 +250,7 @@ static inline void PoolRun(Pool* pool, Pool::Job job, const void* argument) {
   Team team(0, pool->size, &pool->shared, pool->first);
   job(team, argument);
   __atomic_and_fetch(&pool->inside, ~Pool::kOpen, __ATOMIC_ACQ_REL);
-  for (int i = 0; __atomic_load_n(&pool->inside, __ATOMIC_ACQUIRE) != 0; ++i) i < 400 ? Pause() : (void)sched_yield();
+  AwaitWorkers(pool);
 }
 
 }  // namespace llmos
