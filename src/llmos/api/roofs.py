@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from llmos.compiler import Target, cached_library, chosen_target, open_library
 from llmos.api.threads import chosen_threads
+from llmos.compiler import Target, cached_library, chosen_target, open_library
 from llmos.hardware import PROBE_SOURCE, caches, measure_bandwidth, measure_peak
 from llmos.plan import Roofs
 
