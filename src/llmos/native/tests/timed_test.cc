@@ -31,7 +31,7 @@ static uint64_t LongPart(int size) {
   return spent[2] > spent[1] ? spent[2] : 0;
 }
 
-// A thread that is put off its core between a barrier and its look at the clock makes the part behind it look shorter than it was,
+// A thread that is put off its core between the last tile and its look at the clock makes the part behind it look shorter than it was,
 // which is seen of one step and not of every one.
 TEST(parts_add_up_to_the_step_and_the_long_one_is_the_longest) {
   for (int size : Ints{1, 2, 3}) {

@@ -9,8 +9,8 @@ namespace llmos {
 // Parts of the step that this thread has passed.
 static thread_local int passed;
 
-// Nanoseconds of each of n parts of a step, added up until they are taken. A part has ended when the first thread is past the
-// barrier behind it: which one that is changes, since one that is late in noticing must not make the part look longer and the
+// Nanoseconds of each of n parts of a step, added up until they are taken. A part has ended when the first thread sees
+// all its tiles done: which one that is changes, since one that is late in noticing must not make the part look longer and the
 // next one shorter. Waiting of threads for each other counts as the part's.
 template <int n>
 struct Times {
@@ -32,7 +32,7 @@ struct Times {
     const uint64_t now = Now();
     uint64_t before = __atomic_load_n(&last, __ATOMIC_RELAXED);
     do {
-      if (now <= before) return;  // a part without a barrier: another thread has noted the next one already
+      if (now <= before) return;  // another thread has noted the next part already
     } while (!__atomic_compare_exchange_n(&last, &before, now, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
     __atomic_fetch_add(&spent[part], now - before, __ATOMIC_RELAXED);
   }
