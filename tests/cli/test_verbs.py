@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from llmos.compiler import FORMATS, KV_FORMATS
 from llmos.hub import resolve
 from tests.pseudo_terminal import Terminal
 
@@ -241,7 +242,10 @@ def test_doctor_measures_this_machine():
     report = json.loads(succeeds("doctor", "--json"))
     assert set(report) == {"llmos", "machine", "code", "roofs", "checks"}
     assert report["code"]["target"] == report["roofs"]["target"]
-    assert all(way["instructions"] for way in report["code"]["products"].values())
+    for part, formats in (("products", FORMATS), ("attention", KV_FORMATS)):
+        assert list(report["code"][part]) == list(formats)
+        assert all(way["instructions"] for way in report["code"][part].values())
+    assert report["code"]["rows"]["instructions"]
     assert all(set(check) == {"name", "ok", "text", "needed"} for check in report["checks"])
     assert min(report["roofs"][f"{format}_ops_per_s"] for format in ("float32", "bf16", "int8")) > 1e8
     assert report["machine"]["topology"]["usable"] >= 1

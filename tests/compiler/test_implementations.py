@@ -5,7 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from llmos.compiler import FORMATS, TARGETS, Options, build_graph, implementation, product_implementation
+from llmos.compiler import (
+    FORMATS,
+    KV_FORMATS,
+    TARGETS,
+    Options,
+    attention_implementation,
+    build_graph,
+    implementation,
+    product_implementation,
+    row_implementation,
+)
 from llmos.models import spec_from_config
 from llmos.native import include_dir
 from tests.tiny_programs import CONFIG
@@ -67,3 +77,14 @@ def test_attention_takes_the_way_of_what_is_stored():
     attend = next(node for _, block in graph.blocks() for node in block.nodes if node.op == "append_attend")
     found = [str(implementation(TARGETS["x86-64-v4-vnni-bf16"], attend, kv)) for kv in ("float32", "bf16", "int8")]
     assert found == ["AVX-512 FMA", "AVX-512 vdpbf16ps", "AVX-512 FMA"]
+
+
+@pytest.mark.parametrize("kv", KV_FORMATS)
+@pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
+def test_attention_and_rows_are_told_as_the_operations_are(target, kv: str):
+    graph = build_graph(spec_from_config(CONFIG), Options(weights="int8", kv=kv))
+    ways = {node.op: implementation(target, node, kv) for _, block in graph.blocks() for node in block.nodes}
+    assert ways["append_attend"] == attention_implementation(target, kv)
+    assert {way for op, way in ways.items() if "linear" not in op and op != "append_attend"} == {
+        row_implementation(target)
+    }

@@ -10,7 +10,16 @@ from llmos.api.roofs import Roofs, measure_roofs
 from llmos.cli.examine import Finding, examine_installation
 from llmos.cli.terminal import Progress, counted, write_json
 from llmos.cli.warm import warm_toolchain
-from llmos.compiler import FORMATS, Implementation, chosen_target, machine_features, product_implementation
+from llmos.compiler import (
+    FORMATS,
+    KV_FORMATS,
+    Implementation,
+    attention_implementation,
+    chosen_target,
+    machine_features,
+    product_implementation,
+    row_implementation,
+)
 from llmos.core.errors import LlmosError
 from llmos.core.units import format_bytes
 from llmos.hardware import Memory, Topology, accelerators, architecture, caches, memory, model_name, topology
@@ -35,10 +44,15 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Code:
-    """What models are compiled for here, and what multiplies matrices of each weight format."""
+    """What models are compiled for here, and what does the work.
+
+    products: of matrices of each weight format; attention: over keys and values of each format; rows: norms, activations, draws.
+    """
 
     target: str
     products: dict[str, Implementation]
+    attention: dict[str, Implementation]
+    rows: Implementation
 
 
 @click.command("doctor")
@@ -102,7 +116,8 @@ def _code() -> Code | None:
     except LlmosError:
         return None
     products = {format: product_implementation(target, format) for format in FORMATS}
-    return Code(target=target.name, products=products)
+    attention = {format: attention_implementation(target, format) for format in KV_FORMATS}
+    return Code(target=target.name, products=products, attention=attention, rows=row_implementation(target))
 
 
 def _roofs() -> Roofs | LlmosError:
@@ -131,8 +146,7 @@ def _show(machine: Machine, code: Code | None, roofs: Roofs | None, findings: li
         ("accelerators", ", ".join(_accelerator(item) for item in machine.accelerators) or "none"),
     ]
     if code is not None:
-        lines.append(("target", f"{code.target}, whose products use:"))
-        lines += [(f"  {format}", str(way)) for format, way in code.products.items()]
+        lines += _ways(code)
     if roofs is not None:
         lines += _measured(roofs)
     for name, text in lines:
@@ -142,6 +156,13 @@ def _show(machine: Machine, code: Code | None, roofs: Roofs | None, findings: li
         click.echo(
             f"{'ok' if finding.ok else 'MISSING' if finding.needed else 'note':<9}{finding.name}: {finding.text}"
         )
+
+
+def _ways(code: Code) -> list[tuple[str, str]]:
+    lines = [("target", f"{code.target}; rows use {code.rows}, and products of weights in:")]
+    lines += [(f"  {format}", str(way)) for format, way in code.products.items()]
+    lines.append(("", "attention to keys and values in:"))
+    return lines + [(f"  {format}", str(way)) for format, way in code.attention.items()]
 
 
 def _measured(roofs: Roofs) -> list[tuple[str, str]]:

@@ -5,7 +5,13 @@ from llmos.compiler.code import cached_library, compile_code, open_library
 from llmos.compiler.emit import emit
 from llmos.compiler.formats import FORMATS, KV_FORMATS
 from llmos.compiler.graph import Graph, graph_hash, to_dict
-from llmos.compiler.implementations import Implementation, implementation, product_implementation
+from llmos.compiler.implementations import (
+    Implementation,
+    attention_implementation,
+    implementation,
+    product_implementation,
+    row_implementation,
+)
 from llmos.compiler.kernel_names import kernel_names
 from llmos.compiler.kv_pages import PAGE_TOKENS, kv_page_bytes, page_bytes
 from llmos.compiler.layout import Section, layout
@@ -23,6 +29,7 @@ __all__ = [
     "Options",
     "Section",
     "Target",
+    "attention_implementation",
     "build_graph",
     "build_shared",
     "cached_library",
@@ -38,6 +45,7 @@ __all__ = [
     "open_library",
     "page_bytes",
     "product_implementation",
+    "row_implementation",
     "target_named",
     "to_dict",
     "toolchain_id",

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from llmos.compiler.graph import Node
 from llmos.compiler.targets import Target
 
-__all__ = ["Implementation", "implementation", "product_implementation"]
+__all__ = [
+    "Implementation",
+    "attention_implementation",
+    "implementation",
+    "product_implementation",
+    "row_implementation",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,13 +98,23 @@ def product_implementation(target: Target, format: str) -> Implementation:
     return _first(target, _PRODUCTS[format])
 
 
+def attention_implementation(target: Target, kv: str) -> Implementation:
+    """How queries meet stored keys and values of a format."""
+    return _first(target, _STORED[kv])
+
+
+def row_implementation(target: Target) -> Implementation:
+    """How rows are normed, turned, activated, rounded and drawn from."""
+    return _first(target, _ROWS)
+
+
 def implementation(target: Target, node: Node, kv: str) -> Implementation:
     """How a node of a planned graph is computed. kv: format of stored keys and values. Of experts: the first of their matrices."""
     if node.op in ("append_attend", "cross_attend"):
-        return _first(target, _STORED[kv])
+        return attention_implementation(target, kv)
     if node.op in ("linear", "add_linear", "gated_linear", "experts"):
         return product_implementation(target, next(iter(node.formats.values())))
-    return _first(target, _ROWS)
+    return row_implementation(target)
 
 
 def _first(target: Target, ways: _Ways) -> Implementation:
