@@ -1,11 +1,13 @@
 """docs/benchmarks.md, its charts, and docs/benchmarks.json, from which they are made: `python benchmarks/page.py` does it again."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from aims import FULL, aims, ratio_aim
+from checkout import same_code
 from contenders import PEERS
 from plots import bars
 
@@ -29,15 +31,6 @@ _WHAT = {
     "load": "load to first token, s",
     "memory": "memory above the libraries, MiB",
 }
-# Ratios that are aimed at, by row and peer; "" is for all others.
-_AIMS = {
-    "decode32": {"llama.cpp": 2.0, "": 1.8},
-    "decode2048": {"": 2.0},
-    "prefill512": {"llama.cpp": 3.0, "OpenVINO": 1.4},
-    "batch8": {"llama.cpp": 3.0, "OpenVINO": 1.4},
-}
-_AIMS |= {"prefill2048": _AIMS["prefill512"], "batch16": _AIMS["batch8"]}
-
 _INTRODUCTION = """# Benchmarks
 
 LLMOS beside its peers on one machine, measured by `make bench BENCH_ARGS=--page`, which writes this page and
@@ -47,7 +40,9 @@ LLMOS beside its peers on one machine, measured by `make bench BENCH_ARGS=--page
 * Every measurement is a process of its own; sides take turns, and each turn begins with another side. A figure is the median of the
   turns (smallest to largest), a ratio the median of the ratios turn by turn. A full run has nine turns; rows with fewer are
   provisional.
-* A row is void, and measured again, where its ratios spread by more than 15 %: the distance of the quartiles over the median.
+* A row is void, and measured again, where its ratios spread by more than 15 %: the distance of the quartiles over the median. A void
+  cell still says what was seen; it is no result.
+* Each row names the commit that was measured: `git log COMMIT.. -- src` says what has changed since.
 * *Share*, in per cent: of decoding, the bytes of weights and context that a token needs, over what two threads read from memory just
   before and after, LLMOS from the very arena that holds its weights, peers from huge pages beside theirs. Of prefill, the time
   that the layers need at the int8 peak (bf16: at its own) and attention at the bf16 peak, over the time that was taken.
@@ -60,9 +55,11 @@ One question takes a minute: `make bench BENCH_ARGS="--parts speed --rows decode
 """
 
 
-def write_page(report: dict[str, Any], docs: Path = DOCS) -> None:
+def write_page(report: dict[str, Any], docs: Path = DOCS, current: Callable[[str], bool] = same_code) -> None:
+    """current: whether the code is still that of a commit."""
+    report = report | {"aims": aims(report)}
     (docs / "benchmarks.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    parts = [_INTRODUCTION, *_taking_part(report), *_machine(report)]
+    parts = [_INTRODUCTION, *_moved_on(report, current), *_aimed_at(report), *_taking_part(report), *_machine(report)]
     for name, (title, whats) in _CHARTS.items():
         parts += _charts(report, docs, name, title, whats)
     for shape in _SHAPES:
@@ -88,6 +85,35 @@ def _key(row: dict[str, Any]) -> tuple[str, str, str]:
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] + ["--:"] * (len(head) - 1), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _moved_on(report: dict[str, Any], current: Callable[[str], bool]) -> list[str]:
+    """Which rows are of code that has changed since."""
+    rows = report.get("speed", {}).get("rows", [])
+    commits = dict.fromkeys(str(row.get("commit")) for row in rows)
+    old = {commit: sum(str(row.get("commit")) == commit for row in rows) for commit in commits if not current(commit)}
+    if not old:
+        return []
+    of = ", ".join(f"{n} of `{commit}`" for commit, n in old.items())
+    return [f"**The code has moved on** since {sum(old.values())} of the {len(rows)} rows were measured: {of}.\n"]
+
+
+def _aimed_at(report: dict[str, Any]) -> list[str]:
+    lines = []
+    for line in report["aims"]:
+        aim = "; ".join(part["aim"] for part in line["parts"])
+        told = [f"{part['measured'] or '?'}: {part['verdict']}" for part in line["parts"]]
+        few = "" if line["turns"] is None else f"{line['turns']} turns{', provisional' * (line['turns'] < FULL)}"
+        of = ", ".join(filter(None, [few, *(f"`{commit}`" for commit in line["commits"])]))
+        seen = any(part["measured"] for part in line["parts"])
+        about = ["; ".join(told) if seen else "", f"**{line['verdict']}**", of if seen else ""]
+        lines.append([line["what"], aim, *about])
+    about = (
+        "Every aim of the project for speed, and what the measurements of this page say of it. A line is met where all of its aims "
+        "are. Of each peer the fastest format counts, and of peers only those that were measured. A share is that of the tables below; one that spread by more than 15 % is void as "
+        "a ratio is. Of the embedded model the worst of all thread counts and contexts counts.\n"
+    )
+    return ["## What is aimed at\n", about, table(["what", "aim", "measured", "verdict", "of"], lines)]
 
 
 def _taking_part(report: dict[str, Any]) -> list[str]:
@@ -160,7 +186,7 @@ def _tables(report: dict[str, Any], shape: str) -> list[str]:
         order = list(_WHAT)
         for row in sorted(rows, key=lambda row: order.index(row["what"])):
             turns = max(side.get("turns", 0) for side in row["sides"].values())
-            about = f"{turns} turns, {row['when'][:10]}"
+            about = f"{turns} turns, {row['when'][:10]}, `{row.get('commit')}`"
             lines.append([_WHAT[row["what"]], *(_cell(row, label) for label in labels), about])
         out.append(table([weights, *labels, "measured"], lines))
     told = [f"Not measured yet: {'; '.join(absent)}.\n"] if absent else []
@@ -188,10 +214,7 @@ def _cell(row: dict[str, Any], label: str) -> str:
 
 
 def _ratio(row: dict[str, Any], label: str, ratio: dict[str, Any]) -> str:
-    aims = _AIMS.get(row["what"], {})
-    aim = next((aim for peer, aim in aims.items() if peer and label.startswith(peer)), aims.get(""))
-    if row["weights"] == "bf16" and row["what"].startswith("prefill") and label.startswith("OpenVINO"):
-        aim = 1.15
+    aim = ratio_aim(row["what"], row["weights"], label)
     if ratio["void"]:
         return f"void (×{ratio['median']:.2f}, spread {ratio['spread']:.0%})"
     text = f"×{ratio['median']:.2f}"

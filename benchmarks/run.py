@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from checkout import commit
 from contenders import PEERS, WEIGHTS, Runner, ours, pythons_from, words
 from page import DOCS, merged, write_page
 from same_bits import same_bits
@@ -154,11 +155,6 @@ def rows(comparison: Comparison, options: argparse.Namespace) -> Any:
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def commit() -> str | None:
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True)
-    return done.stdout.strip() or None
 
 
 if __name__ == "__main__":

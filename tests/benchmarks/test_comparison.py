@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "benchmarks"))
 
+import aims  # noqa: E402
+import checkout  # noqa: E402
 import page  # noqa: E402
 import plots  # noqa: E402
 import shapes  # noqa: E402
@@ -80,6 +82,82 @@ def test_void_rows_stand_on_the_page_as_void(tmp_path: Path):
     rows = [row(side(100, 100, 100, 100), side(50, 100, 50, 100))]
     page.write_page({"speed": {"versions": {}, "rows": rows}}, tmp_path)
     assert "void (×1.50, spread" in (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
+
+
+def verdicts(report: dict, what: str) -> list[str]:
+    line = next(line for line in aims.aims(report) if line["what"] == what)
+    return [line["verdict"], *(part["verdict"] for part in line["parts"])]
+
+
+def shared(share: float, *values: float) -> dict:
+    return side(*values) | {"share": turns.summary([share] * len(values))}
+
+
+def test_an_aim_is_met_by_its_share_or_by_its_ratios_and_in_any_case_by_the_lower_share():
+    def asked(share: float, ours: float) -> list[str]:
+        rows = [row(shared(share, ours, ours), side(10, 10))]
+        return verdicts({"speed": {"rows": rows}}, "A int8, decoding after 32 tokens")
+
+    assert asked(0.86, 11) == ["met", "met", "met"]
+    assert asked(0.81, 20) == ["met", "met", "met"]
+    assert asked(0.81, 19) == ["not met", "not met", "met"]
+    assert asked(0.79, 20) == ["not met", "met", "not met"]
+
+
+def test_an_aim_for_a_peer_that_was_not_measured_is_not_met_and_not_missed():
+    rows = [row(shared(0.7, 30, 30), side(10, 10), "prefill512")]
+    found = verdicts({"speed": {"rows": rows}}, "A int8, prompt of 512")
+    assert found == ["not measured", "met", "not measured", "met"]
+
+
+def test_figures_that_spread_decide_nothing():
+    rows = [row(shared(0.5, 30, 30), side(10, 10)) | {"ratios": {}}]
+    rows[0]["sides"]["LLMOS"]["share"] = turns.summary([0.5, 0.9])
+    assert verdicts({"speed": {"rows": rows}}, "A int8, decoding after 32 tokens") == ["void", "void", "void"]
+
+
+def test_a_context_of_2048_is_compared_with_one_of_32():
+    for long, expected in ((85, "met"), (84, "not met")):
+        rows = [row(side(100), side(40)), row(side(long), side(40), "decode2048")]
+        found = verdicts({"speed": {"rows": rows}}, "A int8, decoding after 2048")
+        assert found == [expected, expected, "met"]
+
+
+def test_steps_loading_and_compiling_have_aims_too():
+    steps = [{"first_token_ms": 2.0, "outside_us": 50.0}, {"first_token_ms": 9.0, "outside_us": 61.0}]
+    fast = {"first_token_s": {"median": 0.35}, "above_weights_and_kv": 20_000_001}
+    report = {
+        "step": {"llmos-mini": steps},
+        "loading": {"loading": {"fast": fast}, "compiling": {"new_s": 4.5, "cached_s": 0.3}},
+    }
+    assert verdicts(report, "llmos-mini") == ["not met", "met", "not met"]
+    assert verdicts(report, "B int4, fast, cached: load to first token") == ["met", "met"]
+    assert verdicts(report, "the same: memory above weights, keys and values") == ["not met", "not met"]
+    assert verdicts(report, "A int4: compiling")[1:3] == ["met", "met"]
+    assert {line["verdict"] for line in aims.aims({})} == {"not measured"}
+
+
+def test_the_page_says_what_is_aimed_at_and_calls_few_turns_provisional(tmp_path: Path):
+    few, full = row(shared(0.9, 30), side(10)), row(shared(0.9, *[30] * 9), side(*[10] * 9)) | {"shape": "B"}
+    page.write_page({"speed": {"versions": {}, "rows": [few, full]}}, tmp_path)
+    lines = (tmp_path / "benchmarks.md").read_text(encoding="utf-8").splitlines()
+    a, b = (next(line for line in lines if line.startswith(f"| {shape} int8, decoding after 32")) for shape in "AB")
+    assert "**met**" in a and "| 1 turns, provisional, `abc` |" in a
+    assert "**met**" in b and "| 9 turns, `abc` |" in b
+    kept = json.loads((tmp_path / "benchmarks.json").read_text(encoding="utf-8"))["aims"]
+    assert kept[1]["what"].startswith("A int8") and kept[1]["verdict"] == "met"
+
+
+def test_the_page_says_of_which_rows_the_code_has_moved_on(tmp_path: Path):
+    rows = [row(side(2), side(1)), row(side(2), side(1), "batch8") | {"commit": "def"}]
+    report = {"speed": {"versions": {}, "rows": rows}}
+    page.write_page(report, tmp_path, current=lambda commit: commit == "def")
+    text = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
+    assert "**The code has moved on** since 1 of the 2 rows were measured: 1 of `abc`." in text
+    assert "| 1 turns, 2026-01-01, `def` |" in text
+    page.write_page(report, tmp_path, current=lambda commit: True)
+    assert "moved on**" not in (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
+    assert not checkout.same_code("no such commit")
 
 
 def test_a_later_run_replaces_its_own_rows_and_keeps_others():
