@@ -1,6 +1,7 @@
 """The table of instructions says what the headers do: their conditions are read, and each target's choice is followed by hand."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,13 @@ def test_attention_and_rows_are_told_as_the_operations_are(target, kv: str):
     assert {way for op, way in ways.items() if "linear" not in op and op != "append_attend"} == {
         row_implementation(target)
     }
+
+
+@pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
+def test_a_more_able_target_has_all_instructions_of_a_less_able_one_and_is_portable_in_nothing_more(architecture: str):
+    targets = [target for target in TARGETS.values() if target.architecture == architecture]
+    for less, more in pairwise(targets):
+        assert less.needs < more.needs
+        for way in (product_implementation, attention_implementation):
+            for format in FORMATS if way is product_implementation else KV_FORMATS:
+                assert way(less, format).portable or not way(more, format).portable, f"{way} of {format} on {more.name}"
