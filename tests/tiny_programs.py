@@ -28,10 +28,13 @@ CONFIG = {
 }
 
 
-# What else the bytes could depend on: windows, caps and head norms; experts, which gather tokens of several sequences.
+# What else the bytes could depend on: operations that small odd sizes leave out (a gated MLP's products and activation in one, which
+# wants whole groups of 32, and draws from the largest scores, which want 144 ids for each thread: three threads have room); windows,
+# caps and head norms; experts, which gather tokens of several sequences.
 SIZES = {name: value for name, value in CONFIG.items() if name not in ("model_type", "hidden_act")}
 CONFIGS = {
     "llama": CONFIG,
+    "fused": CONFIG | {"intermediate_size": 96, "vocab_size": 435},
     "windows": SIZES
     | {"model_type": "gemma2", "intermediate_size": 96, "sliding_window": 37, "attn_logit_softcapping": 4.0},
     "experts": SIZES

@@ -13,7 +13,7 @@ from tests.tiny_programs import random_program
 pytestmark = pytest.mark.toolchain
 FORMATS = [("float32", "float32"), ("bf16", "bf16"), ("int8", "int8")]
 FORMATS += [("float16", "float16"), ("int4", "int8"), ("uint4", "bf16")]
-MODELS = [("llama", *formats) for formats in FORMATS]
+MODELS = [(model, *formats) for model in ("llama", "fused") for formats in FORMATS]
 MODELS += [(model, *formats) for model in ("windows", "experts") for formats in (FORMATS[0], FORMATS[2])]
 MODELS += [("experts", "float16", "bf16"), ("experts", "uint4", "float16")]
 IDS = np.random.default_rng(3).integers(0, 120, 100).tolist()

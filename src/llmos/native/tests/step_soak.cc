@@ -1,6 +1,7 @@
 // step_soak WEIGHTS ROPE CONTEXT STEPS SEED: a whole model (CODE, a generated source) in random steps, on one thread and on three that
 // share a core or two, so that some come late or not at all. Sequences are admitted, read in chunks, go on, are forked and cancelled,
-// and their pages used again. Both teams have memory of their own and must give the same bytes.
+// and their pages used again; tokens are drawn from whole rows or from the largest scores. Both teams have memory of their own and
+// must give the same bytes.
 #include CODE
 #include "testing.h"
 
@@ -45,7 +46,7 @@ struct Soak {
   Random random;
   Sequence slots[kSlots];
   int users[kPages] = {};
-  int context, admitted = 0, forked = 0, cancelled = 0;
+  int context, admitted = 0, forked = 0, cancelled = 0, kept = 0;
   Side *one, *many;
 
   Soak(uint64_t seed, int positions, Side* first, Side* second) : random(seed), context(positions), one(first), many(second) {}
@@ -116,7 +117,7 @@ struct Soak {
       LlmosSampling& p = sampling[step.n_outputs];
       p.top_p = p.repetition_penalty = 1;
       p.temperature = (float)random.Below(3) / 2;
-      p.top_k = random.Below(30);
+      p.top_k = random.Below(kMostBest + 20);
       p.seed = random.Next();
       rows[step.n_outputs++] = step.n_tokens - 1;
     }
@@ -127,6 +128,7 @@ struct Soak {
     step.token_ids = ids, step.positions = positions, step.sequence = sequence, step.block_table = table, step.output_rows = rows;
     step.sampling = sampling;
     const bool scores = random.Below(2);
+    for (int o = 0; o < step.n_outputs; ++o) kept += !scores && Enough(sampling[o]) > 0 && BestLists::Fit<kVocab>(3);
     for (Side* side : Sides{one, many}) {
       step.sampled = side->sampled;
       step.logits = scores ? side->logits.data() : nullptr;
@@ -147,6 +149,7 @@ int main(int argc, char** argv) {
   Side one(1, weights, rope, context), many(3, weights, rope, context);
   Soak soak((uint64_t)atoi(argv[5]), context, &one, &many);
   for (int i = 0; i < steps && !g_failed; ++i) soak.Step(i);
-  printf("%d steps, %d admitted, %d forked, %d cancelled: %s\n", steps, soak.admitted, soak.forked, soak.cancelled, g_failed ? "FAILED" : "the same bytes");
+  printf("%d steps, %d admitted, %d forked, %d cancelled, %d drawn from the largest: %s\n", steps, soak.admitted, soak.forked, soak.cancelled, soak.kept,
+         g_failed ? "FAILED" : "the same bytes");
   return g_failed;
 }
