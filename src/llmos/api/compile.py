@@ -21,7 +21,7 @@ from llmos.api.source import Source, percent, told
 from llmos.api.verify import Report, publishable, verify, write_report
 from llmos.artifact import PackedBytes, check_packed, write_bundle
 from llmos.artifact.bundle import check_bundle_name
-from llmos.compiler import Options, build_graph, chosen_target, compile_code, graph_hash, to_dict
+from llmos.compiler import Options, build_graph, chosen_target, compile_code, graph_hash, layout_hash, to_dict
 from llmos.core.errors import FormatError, UserError
 from llmos.core.files import atomic_path, sha256_file
 from llmos.core.names import takes_named
@@ -103,6 +103,7 @@ def compile_model(
         "producer": f"llmos {__version__}",
         "graph": graph_hash(graph),
         "formats": formats_of(options),
+        "layout": layout_hash(graph),
         "generation": source.generation,
         "embedding": source.embedding.to_dict() if source.embedding else None,
     }

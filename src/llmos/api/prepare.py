@@ -17,7 +17,17 @@ from llmos.api.place import Placement, keeps_images
 from llmos.api.source import Source, told
 from llmos.api.threads import chosen_threads
 from llmos.artifact import Bundle
-from llmos.compiler import FORMATS, Graph, Options, build_graph, chosen_target, compile_code, graph_hash, to_dict
+from llmos.compiler import (
+    FORMATS,
+    Graph,
+    Options,
+    build_graph,
+    chosen_target,
+    compile_code,
+    dict_hash,
+    layout_hash,
+    other_weights,
+)
 from llmos.core.errors import FormatError, UserError
 from llmos.hardware import memory
 from llmos.models import Spec
@@ -177,11 +187,25 @@ def planned_graph(source: Source, options: Options) -> Graph:
 
 
 def _check_graph(bundle: Bundle, graph: Graph) -> None:
-    """The graph is always built here, from the checked spec; the bundle's only has to be the same."""
-    same = bundle.manifest["graph"] == graph_hash(graph) and bundle.document("graph") == to_dict(graph)
-    if not same or bundle.weights_bytes != weights_bytes(graph):
+    """The graph is always built here, from the checked spec. The bundle's may have other operations, as older compilers made them;
+    its packed weights have to be those that ours reads.
+    """
+    stored, manifest = bundle.document("graph"), bundle.manifest
+    if manifest["graph"] != dict_hash(stored):
+        raise FormatError(
+            bundle.path, "manifest.json: field graph is not the hash of graph.json: one of them was changed"
+        )
+    try:
+        other = other_weights(graph, stored)
+    except ValueError as error:
+        raise FormatError(bundle.path, f"graph.json {error}") from error
+    if other is None and bundle.weights_bytes != weights_bytes(graph):
+        other = f"weights.bin has {bundle.weights_bytes} bytes, not {weights_bytes(graph)}"
+    if other is None and manifest.get("layout") not in (None, layout_hash(graph)):
+        other = "they lie in another order"
+    if other is not None:
         raise FormatError(
             bundle.path,
-            "holds another graph than this LLMOS builds from its spec: it was changed, or compiled by another version, whose "
-            "weights lie elsewhere; compile it again from its source",
+            f"holds other packed weights than this LLMOS reads for its spec: {other}; it was changed, or compiled by a version "
+            "that lays weights out in another way: compile it again from its source",
         )

@@ -66,6 +66,7 @@ def _are_formats(value: object) -> bool:
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "payload": (_is_digest, "64 hexadecimal digits"),
     "graph": (_is_digest, "64 hexadecimal digits"),
+    "layout": (lambda value: value is None or _is_digest(value), "64 hexadecimal digits"),
     "formats": (_are_formats, "an object of the texts weights and kv, and perhaps tables and an object matrices"),
     "sha256": (lambda value: isinstance(value, dict) and all(map(_is_digest, value.values())), "an object of hashes"),
     "weights_bytes": (lambda value: type(value) is int and value >= 0, "a number of bytes"),

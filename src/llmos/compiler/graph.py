@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-__all__ = ["OPS", "Block", "Graph", "Node", "check", "dumps", "graph_hash", "text", "to_dict"]
+__all__ = ["OPS", "Block", "Graph", "Node", "check", "dict_hash", "dumps", "graph_hash", "text", "to_dict"]
 
 # Operation -> (number of value operands, meaning). None: any number.
 OPS = {
@@ -154,12 +154,21 @@ def to_dict(graph: Graph) -> dict[str, Any]:
 
 def dumps(graph: Graph) -> str:
     """Canonical JSON: equal graphs give equal text."""
-    return json.dumps(to_dict(graph), sort_keys=True, separators=(",", ":"))
+    return _canonical(to_dict(graph))
+
+
+def _canonical(graph: Any) -> str:
+    return json.dumps(graph, sort_keys=True, separators=(",", ":"))
 
 
 def graph_hash(graph: Graph) -> str:
     """SHA-256 of the canonical JSON."""
-    return hashlib.sha256(dumps(graph).encode()).hexdigest()
+    return dict_hash(to_dict(graph))
+
+
+def dict_hash(graph: Any) -> str:
+    """The same of what `to_dict` gave, which a bundle stores."""
+    return hashlib.sha256(_canonical(graph).encode()).hexdigest()
 
 
 def text(graph: Graph) -> str:

@@ -1,13 +1,15 @@
 """Where every parameter lies in the packed weights: fixed by graph and formats, known to the code and to the packer alike."""
 
+import hashlib
+import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from llmos.compiler.graph import Block, Graph
 from llmos.weights import packed_bytes
 
-__all__ = ["Section", "layout"]
+__all__ = ["Section", "layout", "layout_hash"]
 
 _ALIGN = 64
 
@@ -48,6 +50,12 @@ def layout(graph: Graph) -> list[Section]:
             sections.append(Section(name=full, parts=parts, shape=shape, format=format, offset=offset, n_bytes=n_bytes))
             offset += -(-n_bytes // _ALIGN) * _ALIGN
     return sections
+
+
+def layout_hash(graph: Graph) -> str:
+    """SHA-256 of what `layout` says: two graphs that have it can read the same packed weights."""
+    sections = json.dumps([asdict(section) for section in layout(graph)], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(sections.encode()).hexdigest()
 
 
 def _section_bytes(shape: tuple[int, ...], format: str) -> int:
