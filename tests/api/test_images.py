@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from llmos.api import compile as compiling
 from llmos.api import compile_model, place
 from llmos.api import images as stored
 from llmos.api import prepare as preparing
+from llmos.api.image_key import code_files
 from llmos.api.images import stored_images
 from llmos.api.limits import check_memory, chosen_memory
 from llmos.api.model import Model
@@ -216,6 +218,76 @@ def test_a_cache_that_cannot_be_written_is_told_and_loading_goes_on(cache, folde
     cache.write_text("no folder")
     with pytest.warns(ModelNotice, match="not kept: cannot write"):
         answer(folder)
+
+
+@pytest.mark.parametrize("reads", ["read_packed", "read_packed, always"])
+def test_a_damaged_image_that_cannot_be_made_again_is_told_and_loading_goes_on(cache, folder, monkeypatch, reads):
+    expected = answer(folder)
+    (image,) = cache.iterdir()
+    damaged = bytearray(image.read_bytes())
+    damaged[-500] ^= 1
+    image.write_bytes(damaged)
+    if reads == "read_packed":
+        monkeypatch.setattr(stored, "_SPARE_BYTES", 1 << 60)
+    else:  # every image is damaged before it is read
+
+        def damage(packed, *arguments, **settings):
+            with packed.path.open("r+b") as file:
+                file.seek(packed.offset)
+                file.write(b"damage")
+            return read_packed(packed, *arguments, **settings)
+
+        read_packed = place.read_packed
+        monkeypatch.setattr(place, "read_packed", damage)
+    with pytest.warns(ModelNotice, match=r"not kept: .*; the checkpoint is packed at each load"):
+        assert answer(folder) == expected
+
+
+def test_clearing_the_cache_leaves_what_is_being_written(cache, folder, monkeypatch):
+    def cleared(*arguments):
+        write_weights(*arguments)
+        stored.remove_images()
+
+    expected, write_weights = answer(folder), stored.write_weights
+    stored.remove_images()
+    assert not list(cache.iterdir())
+    monkeypatch.setattr(stored, "write_weights", cleared)
+    assert answer(folder) == expected
+    assert [image.suffix for image in cache.iterdir()] == [".image"]
+
+
+def test_the_key_of_an_image_has_all_code_that_touches_weights():
+    hashed = set(code_files())
+    assert all(path.exists() for path in hashed)
+    api = Path(stored.__file__).parent
+    touching = {path for path in api.glob("*.py") if "from llmos.weights" in path.read_text()}
+    # One lists files, the other measures kernels: neither decides what comes out.
+    assert touching - hashed <= {api / "file_states.py", api / "kernels.py"}
+    assert {api / "opening.py", api / "quantization.py", api / "gguf.py", api / "adapters.py"} <= hashed
+
+
+def test_checksums_of_a_compiled_bundle_are_kept_once_and_the_first_load_has_them(cache, folder, tmp_path, monkeypatch):
+    bundle = tmp_path / "x.llm"
+    compile_model(str(folder), bundle, weights="float32")
+    (kept,) = cache.glob("*.sums")
+    monkeypatch.setattr("llmos.artifact.Bundle.read_weights_into", None)
+    monkeypatch.setattr("llmos.artifact.Bundle.check_weights", None)
+    fast = answer(bundle, weights=None)
+    assert answer(bundle, weights=None, memory="mapped") == fast
+    assert list(cache.glob("*.sums")) == [kept]
+
+
+def test_a_compilation_that_has_an_image_in_the_cache_needs_no_room_for_one(cache, folder, tmp_path, monkeypatch):
+    size = compile_model(str(folder), tmp_path / "x.llm", weights="int8", verified=False).n_bytes
+    (tmp_path / "x.llm").unlink()
+    answer(folder)
+    free = shutil.disk_usage(folder).free
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(free, 0, size))
+    monkeypatch.setattr(stored, "_SPARE_BYTES", 0)
+    compile_model(str(folder), tmp_path / "x.llm", weights="int8", verified=False)
+    stored.remove_images()
+    with pytest.raises(ResourceError, match="the disk has"):
+        compile_model(str(folder), tmp_path / "y.llm", weights="int8", verified=False)
 
 
 def test_a_file_that_changes_while_it_is_read_leaves_no_image(cache, folder, monkeypatch):

@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 import pytest
 
-from llmos.artifact import map_packed, open_image, part_files, read_packed, writing
+from llmos.artifact import map_packed, open_image, part_files, read_packed, remove_part, writing
 from llmos.core.errors import FormatError, ResourceError
 
 KEY = "0123456789abcdef"
@@ -180,6 +180,71 @@ def test_of_two_writers_the_second_goes_on_with_what_the_first_left(tmp_path):
         first_of_two(path, begun)
     other.join()
     assert found in ([at for at, _ in STRETCHES[1:]], [at for at, _ in STRETCHES])  # all where it was the first
+    np.testing.assert_array_equal(read(path), WEIGHTS)
+
+
+def test_what_is_being_written_is_not_removed_and_what_a_writer_left_is(tmp_path):
+    path = tmp_path / "x.image"
+    part = part_files(path)[0]
+    with writing(path, FACTS, len(WEIGHTS), zlib.crc32) as writer:
+        assert not remove_part(part) and part.exists()
+        for at, size in STRETCHES:
+            writer.write(at, memoryview(WEIGHTS[at : at + size]))
+    np.testing.assert_array_equal(read(path), WEIGHTS)
+    path.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        write(path, stop_after=2)
+    assert remove_part(part) and not part.exists()
+    assert not remove_part(part)
+
+
+def begun_by_another(path):
+    """A writer of the same image has its file removed by hand, and another begins one; then the first ends. Gives the other's file."""
+    part, journal = part_files(path)
+    with writing(path, FACTS, len(WEIGHTS), zlib.crc32) as writer:
+        for at, size in STRETCHES:
+            writer.write(at, memoryview(WEIGHTS[at : at + size]))
+        part.unlink()
+        part.write_bytes(b"half of another")
+        journal.write_text("of another")
+
+
+def test_a_writer_whose_file_was_removed_gives_no_name_to_that_of_another(tmp_path):
+    path = tmp_path / "x.image"
+    with pytest.raises(ResourceError, match="was removed while it was written"):
+        begun_by_another(path)
+    assert not path.exists()
+    assert [file.read_text() for file in part_files(path)] == ["half of another", "of another"]
+
+
+def fails_while_another_waits(path, other):
+    """A writer that starts another, and then meets a full disk."""
+    with writing(path, FACTS, len(WEIGHTS), zlib.crc32) as writer:
+        other.start()
+        writer.write(0, memoryview(WEIGHTS[:400_000]))
+        raise OSError(28, "no space left")
+
+
+def test_a_writer_that_waited_for_one_that_failed_keeps_what_it_writes(tmp_path):
+    """The first fails as on a full disk while the second waits for it; the second's file is not taken away."""
+    path, found = tmp_path / "x.image", []
+    begun, failed = threading.Event(), threading.Event()
+
+    def second():
+        with writing(path, FACTS, len(WEIGHTS), zlib.crc32) as writer:
+            begun.set()
+            failed.wait()
+            for at, size in STRETCHES:
+                writer.write(at, memoryview(WEIGHTS[at : at + size]))
+            found.append(writer)
+
+    other = threading.Thread(target=second)
+    with pytest.raises(ResourceError, match="no space left"):
+        fails_while_another_waits(path, other)
+    begun.wait()
+    failed.set()
+    other.join()
+    assert len(found) == 1
     np.testing.assert_array_equal(read(path), WEIGHTS)
 
 

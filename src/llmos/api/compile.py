@@ -15,6 +15,7 @@ from llmos.api.limits import check_memory
 from llmos.api.notice import ModelNotice
 from llmos.api.opening import open_source
 from llmos.api.options import choose_options, formats_of
+from llmos.api.place import keep_sums_of
 from llmos.api.prepare import demand
 from llmos.api.roofs import Roofs
 from llmos.api.source import Source, percent, told
@@ -102,8 +103,8 @@ def compile_model(
     facts = {
         "producer": f"llmos {__version__}",
         "graph": graph_hash(graph),
-        "formats": formats_of(options),
         "layout": layout_hash(graph),
+        "formats": formats_of(options),
         "generation": source.generation,
         "embedding": source.embedding.to_dict() if source.embedding else None,
     }
@@ -120,6 +121,8 @@ def compile_model(
         )
         publishable(report, name)
     write_report(report, output, payload)
+    if report is not None:  # then the bundle was read and is whole
+        keep_sums_of(output, packed.sums)
     explanation = None
     if explain:
         explanation = explain_bundle(
@@ -138,6 +141,7 @@ def _packed(images: Images, output: Path, progress: Callable[[str], None] | None
     if found is not None:
         yield found
         return
+    check_bundle_disk(images.source, images.options, images.graph, output)
     beside = replace(images, beside=output)
     made = _whole_image(beside) or beside.make(percent(progress, "packing weights"))
     try:

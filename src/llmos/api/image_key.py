@@ -14,16 +14,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from llmos import compiler, models, weights
-from llmos.api import assemble
 from llmos.api.file_states import are_same
 from llmos.api.options import formats_of
 from llmos.api.source import Source
 from llmos.compiler import Graph, Options, graph_hash
 from llmos.core.errors import ResourceError
 from llmos.native import sources_hash
+from llmos.runtime import packing
 
-__all__ = ["files_key", "image_key", "is_settled"]
+__all__ = ["code_files", "files_key", "image_key", "is_settled"]
 
+_DECIDING = ("adapters", "assemble", "gguf", "opening", "quantization", "source")  # modules beside this one
 _SAMPLES, _SAMPLE_BYTES = 16, 4096
 _WHOLE_BYTES = 1 << 20  # files up to this size are hashed
 _TICK_NS, _COARSE_NS = (
@@ -62,10 +63,13 @@ def files_key(source: Source, *facts: str) -> str:
 def is_settled(source: Source) -> bool:
     """Whether no file was changed so lately that a further change could carry the same time. Waits for that, 2 seconds at most."""
     until = time.monotonic_ns() + _COARSE_NS + _TICK_NS
-    while not all(_is_settled(os.stat(path), time.time_ns()) for path in _files(source)):
-        if time.monotonic_ns() > until:  # a time in the future
-            return False
-        time.sleep(0.01)
+    try:
+        while not all(_is_settled(os.stat(path), time.time_ns()) for path in _files(source)):
+            if time.monotonic_ns() > until:  # a time in the future
+                return False
+            time.sleep(0.01)
+    except FileNotFoundError:
+        return False
     return True
 
 
@@ -122,10 +126,14 @@ def _identity(path: Path) -> list[int | str]:
 
 @functools.cache
 def _code_hash() -> str:
-    """The code that reads weights, names, lays out and packs them."""
     digest = hashlib.sha256(sources_hash().encode())
-    folders = [Path(str(module.__file__)).parent for module in (weights, models, compiler)]
-    files = [Path(str(assemble.__file__)), *(path for folder in folders for path in folder.rglob("*.py"))]
-    for path in sorted(files):
+    for path in sorted(code_files()):
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def code_files() -> list[Path]:
+    """The code that opens checkpoints, reads weights, merges adapters, names, lays out and packs: another may give other weights."""
+    folders = [Path(str(module.__file__)).parent for module in (weights, models, compiler)]
+    own = [Path(__file__).with_name(f"{name}.py") for name in _DECIDING]
+    return [*own, Path(str(packing.__file__)), *(path for folder in folders for path in folder.rglob("*.py"))]

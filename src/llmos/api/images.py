@@ -29,6 +29,7 @@ from llmos.artifact import (
     n_sums,
     open_image,
     part_files,
+    remove_part,
     writing,
 )
 from llmos.compiler import Graph, Options
@@ -105,8 +106,8 @@ class Images:
                 self._check_unchanged(key, writer)
         try:
             return open_image(path, key, n_bytes)
-        except OSError as error:  # others make room, and users clear the cache
-            raise ResourceError(f"{path} cannot be read again: {error.strerror}") from error
+        except (FormatError, OSError) as error:  # others make room, and users clear the cache
+            raise ResourceError(f"{path} cannot be read again: {error}") from error
 
     def _check_unchanged(self, key: str, writer: ImageWriter) -> None:
         with contextlib.suppress(ResourceError):
@@ -116,7 +117,7 @@ class Images:
         raise ResourceError("its files were changed while they were read")
 
     def _path(self, key: str) -> Path:
-        return _folder() / f"{key}{_SUFFIX}" if self.beside is None else _beside(self.beside, key)
+        return _cached(key) if self.beside is None else _beside(self.beside, key)
 
     def remove(self, path: Path, why: str) -> None:
         get_logger("images").warning("%s: packing the weights again", why)
@@ -125,9 +126,15 @@ class Images:
 
 
 def check_bundle_disk(source: Source, options: Options, graph: Graph, bundle: Path) -> None:
-    """Raise ResourceError where the disk of a bundle has no room for it and the image beside it."""
-    n_bytes = weights_bytes(graph)
-    check_disk(_beside(bundle, image_key(source, options, graph)), n_bytes + image_bytes(n_bytes))
+    """Raise ResourceError where the disk of a bundle has no room for it and, without an image in the cache, one beside it."""
+    key, n_bytes = image_key(source, options, graph), weights_bytes(graph)
+    cached = _cached(key).exists()
+    beside = 0 if cached else image_bytes(n_bytes) - _begun_bytes(_beside(bundle, key))
+    _check_disk(bundle.absolute().parent, n_bytes + beside)
+
+
+def _cached(key: str) -> Path:
+    return _folder() / f"{key}{_SUFFIX}"
 
 
 def _beside(bundle: Path, key: str) -> Path:
@@ -149,14 +156,17 @@ def bundle_sums(source: Source, bundle: Bundle) -> np.ndarray | None:
 
 
 def keep_bundle_sums(source: Source, bundle: Bundle, sums: np.ndarray) -> None:
-    """Keep them where that can be done: it makes the next load faster and nothing more."""
+    """Keep them where that can be done: it makes the next load faster and nothing more.
+
+    Only of a bundle that has its name for good: another name, or another folder, makes it another file.
+    """
     if not is_settled(source):
         return
     data = sums.astype("<u8").tobytes()
     try:
         with atomic_write(_sums_path(source, bundle)) as file:
             file.write(hashlib.sha256(data).digest() + data)
-    except LlmosError as error:
+    except (LlmosError, OSError) as error:
         get_logger("images").debug("%s", error)
 
 
@@ -190,11 +200,22 @@ def stored_images(facts: bool = True) -> list[StoredImage]:
 
 
 def remove_images() -> int:
-    """Remove every image, unfinished ones too, and return how many bytes they took. What a process reads of them stays readable."""
-    found = stored_images(facts=False)
-    for image in found:
-        image.path.unlink(missing_ok=True)
-    return sum(image.n_bytes for image in found)
+    """Remove every image, and what killed writers left, and return how many bytes they took.
+
+    What a process reads of them stays readable; what one writes now stays.
+    """
+    found = sorted(stored_images(facts=False), key=lambda image: image.path.suffix == ".journal")  # parts before them
+    return sum(image.n_bytes for image in found if _removed(image.path))
+
+
+def _removed(path: Path) -> bool:
+    """Remove a file of the cache; False of what is being written."""
+    if path.suffix == ".part":
+        return remove_part(path)
+    if path.suffix == ".journal" and path.with_suffix(".part").exists():
+        return False
+    path.unlink(missing_ok=True)
+    return True
 
 
 def _facts(path: Path) -> dict[str, Any]:
@@ -234,18 +255,26 @@ def _make_room(path: Path, n_bytes: int) -> None:
         over = sum(other.n_bytes for other in others if other.path.exists()) + n_bytes > limit
         if old or (over and not unfinished):
             with contextlib.suppress(OSError):
-                image.path.unlink()
-    check_disk(path, n_bytes)
+                _removed(image.path)
+    _check_disk(path.parent, n_bytes - _begun_bytes(path))
 
 
-def check_disk(path: Path, n_bytes: int) -> None:
-    """Raise ResourceError where the disk of `path` has no room for n_bytes, of which an unfinished image there may be a part."""
-    n_bytes -= sum(_disk_bytes(part.stat()) for part in (path, *part_files(path)) if part.exists())
-    free = shutil.disk_usage(make_directory(path.parent)).free
+def _check_disk(folder: Path, n_bytes: int) -> None:
+    """Raise ResourceError where the disk of a folder has no room for n_bytes more."""
+    free = shutil.disk_usage(make_directory(folder)).free
     if free < n_bytes + _SPARE_BYTES:
         raise ResourceError(
-            f"packed weights take {format_bytes(n_bytes)} more in {path.parent}, and the disk has {format_bytes(free)} free"
+            f"packed weights take {format_bytes(n_bytes)} more in {folder}, and the disk has {format_bytes(free)} free"
         )
+
+
+def _begun_bytes(path: Path) -> int:
+    """What is on the disk of an image, finished or not."""
+    n_bytes = 0
+    for part in (path, *part_files(path)):
+        with contextlib.suppress(FileNotFoundError):  # others finish and remove them
+            n_bytes += _disk_bytes(part.stat())
+    return n_bytes
 
 
 def _files() -> Iterator[Path]:

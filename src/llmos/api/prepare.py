@@ -80,13 +80,14 @@ def prepare(
     memory_mode: str | None = None,
     adapters: Sequence[str] = (),
     free_bytes: int | None = None,
+    keep_sums: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> Prepared:
     """The compiled program of a model. weights: number format, None keeps the checkpoint's precision; context: positions.
 
     batch: full contexts to make room for, None as many as `plan.pool_pages` says. free_bytes: memory that may be taken, None
     what is free. memory_mode: fast, mapped or auto, None as the environment says.
-    adapters: names of those to merge into it, in order.
+    adapters: names of those to merge into it, in order. keep_sums: see `Placement`.
 
     Raises UserError for names, formats and settings that cannot be used, FormatError for damaged files, ResourceError where
     memory is short or there is no compiler.
@@ -102,7 +103,9 @@ def prepare(
     told_of_memory = check_memory(wanted, free, memory_mode)
     chosen = chosen_target(target)
     library = compile_code(graph, chosen, include=include_dir(), kernels_hash=sources_hash(), progress=progress)
-    placement = Placement(source=source, options=options, graph=graph, library=library, progress=progress)
+    placement = Placement(
+        source=source, options=options, graph=graph, library=library, progress=progress, keep_sums=keep_sums
+    )
     program = Program(
         library=library,
         vocab=source.spec.vocab,

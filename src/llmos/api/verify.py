@@ -147,7 +147,7 @@ def _computed(
     bundle: Path, ids: list[int], read: list[int], context: int, target: str | None, hidden: bool
 ) -> np.ndarray:
     """The same of the bundle: in one step where sequences are whole, else a few tokens at a time."""
-    prepared = prepare(str(bundle), context=context, target=target, memory_mode="mapped")
+    prepared = prepare(str(bundle), context=context, target=target, memory_mode="mapped", keep_sums=False)
     n_pages = -(-context // PAGE_TOKENS)
     at_once = _TOKENS if hidden else _ROWS
     executor = NativeExecutor(

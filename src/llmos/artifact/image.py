@@ -8,7 +8,7 @@
 An image is written in place under another name, `.KEY.part`, by whoever holds the lock on it. Beside it a journal names the
 stretches that are done with their checksums, so that a process that is killed leaves work that the next one goes on with; each
 stretch is compared with its checksum then, since after a power cut the journal may know more than the disk. Only what is whole
-and flushed gets its name.
+and flushed gets its name. A name is given and removed only under the lock of the file that it leads to.
 """
 
 import contextlib
@@ -20,16 +20,16 @@ import struct
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 
 from llmos.artifact.packed import Checksum, PackedBytes, checksums, n_sums
 from llmos.core.errors import FormatError, ResourceError
 from llmos.core.files import cannot_write, open_regular
-from llmos.core.locks import locked
+from llmos.core.locks import locked, locked_at_once
 
-__all__ = ["ImageWriter", "image_bytes", "image_facts", "open_image", "part_files", "writing"]
+__all__ = ["ImageWriter", "image_bytes", "image_facts", "open_image", "part_files", "remove_part", "writing"]
 
 VERSION = 1
 _MAGIC = b"LLMOSIMG"
@@ -87,8 +87,8 @@ def writing(path: Path, facts: Mapping[str, Any], n_bytes: int, checksum: Checks
     """A writer that puts an image at `path` when the block ends without an exception; None where someone else has meanwhile.
 
     Waits while another process writes the same image. facts: what is kept of it, with its `key`. What an exception leaves is
-    gone on with by the next one, but for that of a full disk, which is removed. Raises ResourceError where the disk is full or the
-    folder cannot be written.
+    gone on with by the next one, but for that of a full disk, which is removed. Raises ResourceError where the disk is full, the
+    folder cannot be written or the unfinished file is removed meanwhile.
     """
     part, journal = part_files(path)
     described = json.dumps(dict(facts), sort_keys=True).encode()
@@ -100,16 +100,12 @@ def writing(path: Path, facts: Mapping[str, Any], n_bytes: int, checksum: Checks
                 part.unlink()
                 yield None
                 return
-            writer = ImageWriter(file, part, journal, described, n_bytes, checksum)
-            try:
-                yield writer
-                writer.publish(path)
-            finally:
-                writer.close()
+            with _removed_where_it_fails(file, part, journal):
+                writer = ImageWriter(file, part, journal, described, n_bytes, checksum)
+                with contextlib.closing(writer):
+                    yield writer
+                    writer.publish(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-            journal.unlink(missing_ok=True)
         raise ResourceError(str(cannot_write(error, path))) from error
 
 
@@ -155,7 +151,8 @@ class ImageWriter:
             self._journal.flush()
 
     def publish(self, path: Path) -> None:
-        """Write the head, flush, and give the image its name."""
+        """Write the head, flush, and give the image its name. Raises ResourceError where the file lost its own."""
+        self._check_named()
         packed = PackedBytes(path=self._part, offset=self._offset, n_bytes=self._n_bytes, sums=np.zeros(0, np.uint64))
         sums = checksums(packed, self._checksum, threads=2).astype("<u8").tobytes()
         digest = hashlib.sha256(self._facts + sums).digest()
@@ -163,6 +160,7 @@ class ImageWriter:
         self._file.seek(0)
         self._file.write(head + self._facts + sums)
         os.fsync(self._file.fileno())
+        self._check_named()
         if os.name == "nt":  # which renames no open file; nobody waits for a lock there
             self._file.close()
         os.replace(self._part, path)
@@ -171,11 +169,15 @@ class ImageWriter:
 
     def discard(self) -> None:
         """Forget all that was written."""
-        self._journal_path.unlink(missing_ok=True)
-        self._part.unlink(missing_ok=True)
+        _remove_own(self._file, self._part, self._journal_path)
 
     def close(self) -> None:
         self._journal.close()
+
+    def _check_named(self) -> None:
+        """A user may have removed it, and another may write one of that name."""
+        if not _leads_to(self._part, self._file):
+            raise ResourceError(f"{self._part} was removed while it was written")
 
 
 def _start(facts_bytes: int, n_bytes: int) -> int:
@@ -202,10 +204,41 @@ def _held(part: Path) -> Iterator[BinaryIO]:
     """The unfinished file, open and locked. Whoever waited may hold one that has its name or is gone: then a new one is made."""
     while True:
         with open(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0) as file, locked(file):
-            try:
-                here = os.stat(part).st_ino == os.fstat(file.fileno()).st_ino
-            except FileNotFoundError:
-                here = False
-            if here:
+            if _leads_to(part, file):
                 yield cast(BinaryIO, file)
                 return
+
+
+@contextlib.contextmanager
+def _removed_where_it_fails(file: BinaryIO, part: Path, journal: Path) -> Iterator[None]:
+    """What a full disk leaves goes, under the lock: whoever waits for it makes a new one."""
+    try:
+        yield
+    except OSError:
+        with contextlib.suppress(OSError):
+            _remove_own(file, part, journal)
+        raise
+
+
+def remove_part(part: Path) -> bool:
+    """Remove an unfinished file; False where somebody writes it, who would lose what was done, or it is gone."""
+    with contextlib.suppress(FileNotFoundError), part.open("rb") as file, locked_at_once(file) as alone:
+        if alone and _leads_to(part, file):
+            part.unlink()
+            return True
+    return False
+
+
+def _remove_own(file: BinaryIO, part: Path, journal: Path) -> None:
+    """The names of an unfinished file, by whoever holds it."""
+    if not file.closed and _leads_to(part, file):
+        journal.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
+
+
+def _leads_to(path: Path, file: IO[bytes]) -> bool:
+    """Whether a name is that of an open file."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
