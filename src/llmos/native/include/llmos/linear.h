@@ -46,9 +46,11 @@ struct Ahead {
 constexpr size_t kLongBlock = 48 << 10;
 constexpr bool Fetches(int M, int most, size_t block_bytes) { return M >= most || (M > 1 && block_bytes <= kLongBlock); }
 
+// kBytes from what lies `ahead` of p, where there is something to fetch.
 template <size_t kBytes>
-LLMOS_INLINE void Fetch(const uint8_t* p) {
-  for (size_t i = 0; i < kBytes; i += 64) __builtin_prefetch(p + i, 0, 2);
+LLMOS_INLINE void Fetch(const uint8_t* p, size_t ahead) {
+  if (ahead == 0) return;
+  for (size_t i = 0; i < kBytes; i += 64) __builtin_prefetch(p + ahead + i, 0, 2);
 }
 
 // Row blocks of a tile for one token: as many as come to 32 KB, a microsecond's work, so that no thread waits long for another.
@@ -66,7 +68,7 @@ struct F32Weights {
   LLMOS_INLINE void Dot(const uint8_t* w, const uint8_t* x, size_t x_row, const Ahead<R>& ahead, F16 (&acc)[M][R]) {
     for (int k = 0; k < K; ++k) {
       F16 v[R];
-      for (int r = 0; r < R && Fetches(M, kTokens, kBlockBytes); ++r) Fetch<64>(w + r * kApart + (size_t)k * 64 + ahead.bytes[r]);
+      for (int r = 0; r < R && Fetches(M, kTokens, kBlockBytes); ++r) Fetch<64>(w + r * kApart + (size_t)k * 64, ahead.bytes[r]);
       for (int r = 0; r < R; ++r) v[r] = Load((const float*)(w + r * kApart + (size_t)k * 64));
       for (int m = 0; m < M; ++m) {
         const F16 s = Set(((const float*)(x + m * x_row))[k]);
@@ -85,7 +87,7 @@ struct HalfWeights {
   LLMOS_INLINE void Dot(const uint8_t* w, const uint8_t* x, size_t x_row, const Ahead<R>& ahead, F16 (&acc)[M][R]) {
     for (int k = 0; k < K; ++k) {
       F16 v[R];
-      for (int r = 0; r < R && Fetches(M, kTokens, kBlockBytes) && k % 2 == 0; ++r) Fetch<64>(w + r * kApart + (size_t)k * 32 + ahead.bytes[r]);
+      for (int r = 0; r < R && Fetches(M, kTokens, kBlockBytes) && k % 2 == 0; ++r) Fetch<64>(w + r * kApart + (size_t)k * 32, ahead.bytes[r]);
       for (int r = 0; r < R; ++r) v[r] = LoadHalf((const uint16_t*)(w + r * kApart + (size_t)k * 32));
       for (int m = 0; m < M; ++m) {
         const F16 s = Set(((const float*)(x + m * x_row))[k]);
@@ -103,7 +105,7 @@ struct Bf16Weights {
   template <int M, int R, size_t kApart = kBlockBytes>
   LLMOS_INLINE void Dot(const uint8_t* w, const uint8_t* x, size_t x_row, const Ahead<R>& ahead, F16 (&acc)[M][R]) {
     for (int k = 0; k < kPairs; ++k) {
-      for (int r = 0; r < R && Fetches(M, kTokens, kBlockBytes); ++r) Fetch<64>(w + r * kApart + (size_t)k * 64 + ahead.bytes[r]);
+      for (int r = 0; r < R && Fetches(M, kTokens, kBlockBytes); ++r) Fetch<64>(w + r * kApart + (size_t)k * 64, ahead.bytes[r]);
       for (int m = 0; m < M; ++m) {
         uint32_t pair;
         memcpy(&pair, x + m * x_row + 4 * (size_t)k, 4);
@@ -123,7 +125,7 @@ struct I8Weights {
   template <int M, int R, size_t kApart = kBlockBytes>
   LLMOS_INLINE void Dot(const uint8_t* w, const uint8_t* x, size_t x_row, const Ahead<R>& ahead, F16 (&acc)[M][R]) {
     for (int g = 0; g < kGroups; ++g) {
-      for (int r = 0; r < R && Fetches(M, kTokens, kBlockBytes); ++r) Fetch<kGroupBytes>(w + r * kApart + g * kGroupBytes + ahead.bytes[r]);
+      for (int r = 0; r < R && Fetches(M, kTokens, kBlockBytes); ++r) Fetch<kGroupBytes>(w + r * kApart + g * kGroupBytes, ahead.bytes[r]);
       I16 sums[M][R];
       for (int m = 0; m < M; ++m) {
         const I8Group& group = ((const I8Group*)(x + m * x_row))[g];
@@ -190,7 +192,7 @@ struct I4Weights {
     const uint8_t* rows = x;
     uint64_t heads = 0;
     for (int g = 0; g < kGroups; ++g, w += kGroupBytes, x += sizeof(Pow2Group)) {
-      for (int r = 0; r < R && Fetches(M, kTokens, kBlockBytes); ++r) Fetch<kGroupBytes>(w + r * kApart + ahead.bytes[r]);
+      for (int r = 0; r < R && Fetches(M, kTokens, kBlockBytes); ++r) Fetch<kGroupBytes>(w + r * kApart, ahead.bytes[r]);
       const auto group = [&](int m) -> const Pow2Group& { return *(const Pow2Group*)(x + m * x_row); };
       NibbleSums sums[M][R] = {};
       for (int m = 0; m < M; ++m)
@@ -235,7 +237,7 @@ struct U4Weights {
   template <int M, int R, size_t kApart = kBlockBytes>
   LLMOS_INLINE void Dot(const uint8_t* w, const uint8_t* x, size_t x_row, const Ahead<R>& ahead, F16 (&acc)[M][R]) {
     for (int g = 0; g < kGroups; ++g, w += kGroupBytes, x += sizeof(I8Group)) {
-      for (int r = 0; r < R && Fetches(M, kTokens, kBlockBytes); ++r) Fetch<kGroupBytes>(w + r * kApart + ahead.bytes[r]);
+      for (int r = 0; r < R && Fetches(M, kTokens, kBlockBytes); ++r) Fetch<kGroupBytes>(w + r * kApart, ahead.bytes[r]);
       NibbleSums sums[M][R] = {};
       AddNibbles<M, R, kApart, I8Group>(w, x, x_row, sums);
       for (int r = 0; r < R; ++r) {
