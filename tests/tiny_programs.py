@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from llmos.api.assemble import fill_weights, rope_tables, weights_bytes
-from llmos.compiler import Options, build_graph, compile_code, target_named
+from llmos.compiler import Options, Target, build_graph, compile_code, target_named
 from llmos.hardware import features
 from llmos.models import FAMILIES, shapes, sources, spec_from_config
 from llmos.native import include_dir, sources_hash
@@ -43,8 +43,8 @@ CONFIGS = {
 }
 
 
-def random_program(weights: str, kv: str, target: str | None = None, model: str = "llama") -> Program:
-    """A random model of odd sizes, one of CONFIGS."""
+def random_program(weights: str, kv: str, target: str | Target | None = None, model: str = "llama") -> Program:
+    """A random model of odd sizes, one of CONFIGS. target: as users name it, or itself."""
     spec = spec_from_config(CONFIGS[model])
     rng = np.random.default_rng(0)
     w = {n: Tensor("float32", rng.normal(0.1, 0.3, s).astype(np.float32)) for n, s in shapes(spec).items()}
@@ -66,9 +66,11 @@ def folder_program(folder, weights: str, kv: str, target: str | None = None, con
     return program(spec, found, weights, kv, target, context)
 
 
-def program(spec, parameters, weights: str, kv: str, target: str | None = None, context: int | None = None) -> Program:
+def program(
+    spec, parameters, weights: str, kv: str, target: str | Target | None = None, context: int | None = None
+) -> Program:
     graph = build_graph(spec, Options(weights=weights, kv=kv))
-    chosen = target_named(target, features())
+    chosen = target if isinstance(target, Target) else target_named(target, features())
     library = compile_code(graph, chosen, include=include_dir(), kernels_hash=sources_hash())
     return Program(
         library=library,
