@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 import llm
 from llmos.api import compile as compiling
-from llmos.api import compile_model, place
+from llmos.api import compile_model, image_key, place
 from llmos.api import images as stored
 from llmos.api import prepare as preparing
 from llmos.api.image_key import code_files
@@ -256,6 +256,13 @@ def test_clearing_the_cache_leaves_what_is_being_written(cache, folder, monkeypa
     assert [image.suffix for image in cache.iterdir()] == [".image"]
 
 
+def test_a_part_that_is_finished_while_the_disk_is_asked_is_no_error(cache, folder, monkeypatch):
+    real = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path: path.suffix == ".part" or real(path))  # it was there a moment ago
+    answer(folder)
+    assert [image.suffix for image in cache.iterdir()] == [".image"]
+
+
 def test_the_key_of_an_image_has_all_code_that_touches_weights():
     hashed = set(code_files())
     assert all(path.exists() for path in hashed)
@@ -267,6 +274,7 @@ def test_the_key_of_an_image_has_all_code_that_touches_weights():
 
 
 def test_checksums_of_a_compiled_bundle_are_kept_once_and_the_first_load_has_them(cache, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(image_key, "_WHOLE_BYTES", 10_000)  # a larger file is known by its inode and times
     bundle = tmp_path / "x.llm"
     compile_model(str(folder), bundle, weights="float32")
     (kept,) = cache.glob("*.sums")

@@ -1,5 +1,6 @@
 """Images: what was written is read, what has changed since is noticed, and what a writer leaves is gone on with."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -11,8 +12,10 @@ import zlib
 import numpy as np
 import pytest
 
+from llmos.artifact import image as image_module
 from llmos.artifact import map_packed, open_image, part_files, read_packed, remove_part, writing
 from llmos.core.errors import FormatError, ResourceError
+from llmos.core.locks import locked
 
 KEY = "0123456789abcdef"
 FACTS = {"key": KEY, "model": "a model"}
@@ -217,35 +220,27 @@ def test_a_writer_whose_file_was_removed_gives_no_name_to_that_of_another(tmp_pa
     assert [file.read_text() for file in part_files(path)] == ["half of another", "of another"]
 
 
-def fails_while_another_waits(path, other):
-    """A writer that starts another, and then meets a full disk."""
+def fails(path):
+    """A writer that meets a full disk."""
     with writing(path, FACTS, len(WEIGHTS), zlib.crc32) as writer:
-        other.start()
         writer.write(0, memoryview(WEIGHTS[:400_000]))
         raise OSError(28, "no space left")
 
 
-def test_a_writer_that_waited_for_one_that_failed_keeps_what_it_writes(tmp_path):
-    """The first fails as on a full disk while the second waits for it; the second's file is not taken away."""
-    path, found = tmp_path / "x.image", []
-    begun, failed = threading.Event(), threading.Event()
+def test_what_a_full_disk_leaves_is_gone_before_whoever_waits_for_it_gets_it(tmp_path, monkeypatch):
+    @contextlib.contextmanager
+    def watched(file):
+        with locked(file):
+            try:
+                yield
+            finally:
+                left.extend(tmp_path.iterdir())
 
-    def second():
-        with writing(path, FACTS, len(WEIGHTS), zlib.crc32) as writer:
-            begun.set()
-            failed.wait()
-            for at, size in STRETCHES:
-                writer.write(at, memoryview(WEIGHTS[at : at + size]))
-            found.append(writer)
-
-    other = threading.Thread(target=second)
+    left = []
+    monkeypatch.setattr(image_module, "locked", watched)
     with pytest.raises(ResourceError, match="no space left"):
-        fails_while_another_waits(path, other)
-    begun.wait()
-    failed.set()
-    other.join()
-    assert len(found) == 1
-    np.testing.assert_array_equal(read(path), WEIGHTS)
+        fails(tmp_path / "x.image")
+    assert left == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="not Linux")

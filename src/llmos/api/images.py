@@ -14,19 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from llmos.api.assemble import weights_bytes, write_weights
-from llmos.api.image_key import files_key, image_key, is_settled
+from llmos.api.image_key import image_key, is_settled
 from llmos.api.options import formats_of
 from llmos.api.source import Source
 from llmos.artifact import (
-    Bundle,
     ImageWriter,
     PackedBytes,
     image_bytes,
     image_facts,
-    n_sums,
     open_image,
     part_files,
     remove_part,
@@ -34,8 +30,8 @@ from llmos.artifact import (
 )
 from llmos.compiler import Graph, Options
 from llmos.core.env import environment
-from llmos.core.errors import FormatError, LlmosError, ResourceError, UserError
-from llmos.core.files import atomic_write, make_directory
+from llmos.core.errors import FormatError, ResourceError, UserError
+from llmos.core.files import make_directory
 from llmos.core.log import get_logger
 from llmos.core.units import format_bytes
 from llmos.runtime import native_checksum, native_packer
@@ -43,10 +39,9 @@ from llmos.runtime import native_checksum, native_packer
 __all__ = [
     "Images",
     "StoredImage",
-    "bundle_sums",
     "check_bundle_disk",
     "has_room",
-    "keep_bundle_sums",
+    "images_folder",
     "remove_images",
     "stored_images",
 ]
@@ -134,44 +129,13 @@ def check_bundle_disk(source: Source, options: Options, graph: Graph, bundle: Pa
 
 
 def _cached(key: str) -> Path:
-    return _folder() / f"{key}{_SUFFIX}"
+    return images_folder() / f"{key}{_SUFFIX}"
 
 
 def _beside(bundle: Path, key: str) -> Path:
     """Where an image lies while a bundle is made; another bundle of the same weights may be made in that folder."""
     name = hashlib.sha256(bundle.name.encode()).hexdigest()[:8]
     return bundle.absolute().with_name(f".{key}-{name}{_SUFFIX}")
-
-
-def bundle_sums(source: Source, bundle: Bundle) -> np.ndarray | None:
-    """The checksums that were kept of a bundle's weights when they were held to its hashes; None of another file or a new one."""
-    try:
-        data = _sums_path(source, bundle).read_bytes()
-    except OSError:
-        return None
-    sums = np.frombuffer(data[32:], "<u8").astype(np.uint64) if len(data) % 8 == 0 and len(data) >= 32 else None
-    if sums is None or hashlib.sha256(data[32:]).digest() != data[:32] or len(sums) != n_sums(bundle.weights_bytes):
-        return None
-    return sums
-
-
-def keep_bundle_sums(source: Source, bundle: Bundle, sums: np.ndarray) -> None:
-    """Keep them where that can be done: it makes the next load faster and nothing more.
-
-    Only of a bundle that has its name for good: another name, or another folder, makes it another file.
-    """
-    if not is_settled(source):
-        return
-    data = sums.astype("<u8").tobytes()
-    try:
-        with atomic_write(_sums_path(source, bundle)) as file:
-            file.write(hashlib.sha256(data).digest() + data)
-    except (LlmosError, OSError) as error:
-        get_logger("images").debug("%s", error)
-
-
-def _sums_path(source: Source, bundle: Bundle) -> Path:
-    return _folder() / f"{files_key(source, bundle.manifest['sha256']['weights.bin'])}.sums"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,10 +243,13 @@ def _begun_bytes(path: Path) -> int:
 
 def _files() -> Iterator[Path]:
     with contextlib.suppress(OSError):
-        yield from (path for path in _folder().iterdir() if path.suffix in (_SUFFIX, ".part", ".journal", ".sums"))
+        yield from (
+            path for path in images_folder().iterdir() if path.suffix in (_SUFFIX, ".part", ".journal", ".sums")
+        )
 
 
-def _folder() -> Path:
+def images_folder() -> Path:
+    """Where images lie, and checksums of bundles."""
     return environment().cache / "weights"
 
 

@@ -13,7 +13,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from llmos.api.images import Images, bundle_sums, keep_bundle_sums
+from llmos.api.bundle_sums import bundle_sums, keep_bundle_sums
+from llmos.api.images import Images
 from llmos.api.notice import ModelNotice
 from llmos.api.opening import open_source
 from llmos.api.source import Source, percent
