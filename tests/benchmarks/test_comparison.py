@@ -128,12 +128,12 @@ def test_steps_loading_and_compiling_have_aims_too():
     fast = {"first_token_s": {"median": 0.35}, "above_weights_and_kv": 20_000_001}
     report = {
         "step": {"llmos-mini": steps},
-        "loading": {"loading": {"fast": fast}, "compiling": {"new_s": 4.5, "cached_s": 0.3}},
+        "loading": {"loading": {"fast": fast}, "compiling": {"new_s": 4.5, "cached_s": 0.3, "deep_s": 4.6}},
     }
     assert verdicts(report, "llmos-mini") == ["not met", "met", "not met"]
     assert verdicts(report, "B int4, fast, cached: load to first token") == ["met", "met"]
     assert verdicts(report, "the same: memory above weights, keys and values") == ["not met", "not met"]
-    assert verdicts(report, "A int4: compiling")[1:3] == ["met", "met"]
+    assert verdicts(report, "A int4: compiling")[1:4] == ["met", "met", "met"]
     assert {line["verdict"] for line in aims.aims({})} == {"not measured"}
 
 
