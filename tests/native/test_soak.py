@@ -24,8 +24,8 @@ RACES = ["-O1", "-fsanitize=thread"]
 UNDEFINED = ["-O1", "-fsanitize=undefined", "-fsanitize-trap=undefined"]
 
 
-def soak(folder, model: str, weights: str, kv: str, steps: int, seed: int, *flags: str) -> dict[str, int]:
-    """Runs it; what happened how often."""
+def soak(folder, model: str, weights: str, kv: str, steps: int, seed: int, *flags: str, build=None) -> dict[str, int]:
+    """Runs it; what happened how often. build: another compiler than the bundled one."""
     target, program = target_named(None, features()), random_program(weights, kv, model=model)
     code, packed, rope = folder / "model.cc", folder / "weights", folder / "rope"
     code.write_text(text := emit(build_graph(spec_from_config(CONFIGS[model]), Options(weights=weights, kv=kv))))
@@ -33,8 +33,11 @@ def soak(folder, model: str, weights: str, kv: str, steps: int, seed: int, *flag
     program.fill_weights(memoryview(filled))
     packed.write_bytes(filled)
     rope.write_bytes(np.ascontiguousarray(program.rope, np.float32).tobytes())
-    compile_program([SOAK], folder / "soak", target, f'-DCODE="{code}"', *flags)
-    said = run_program(folder / "soak", target, *map(str, (packed, rope, program.context, steps, seed)))
+    if build is None:
+        compile_program([SOAK], soaked := folder / "soak", target, f'-DCODE="{code}"', *flags)
+    else:
+        soaked = build(SOAK, f'-DCODE="{code}"', *flags)
+    said = run_program(soaked, target, *map(str, (packed, rope, program.context, steps, seed)))
     assert said.endswith(": the same bytes\n"), said
     happened = {what: int(n) for n, what in re.findall(r"(\d+) ([a-z ]+)", said)}
     if model == "fused":
@@ -58,4 +61,11 @@ def test_random_steps_give_the_same_bytes_on_one_thread_and_on_three(tmp_path, m
 def test_random_steps_are_clean_under_sanitizers(tmp_path, model, flags):
     formats = FORMATS[model]
     found = soak(tmp_path, model, *formats, 1000, 2, *flags)
+    assert min(found.values()) > 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", CONFIGS)
+def test_random_steps_are_clean_under_the_address_sanitizer(tmp_path, sanitized, model):
+    found = soak(tmp_path, model, *FORMATS[model], 1000, 2, build=sanitized)
     assert min(found.values()) > 20

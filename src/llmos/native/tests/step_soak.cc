@@ -143,13 +143,15 @@ struct Soak {
 
 int main(int argc, char** argv) {
   if (argc != 6) return 2;
-  const uint8_t* weights = FileOf<uint8_t>(argv[1]);
-  const float* rope = FileOf<float>(argv[2]);
+  uint8_t* weights = FileOf<uint8_t>(argv[1]);
+  float* rope = FileOf<float>(argv[2]);
   const int context = atoi(argv[3]), steps = atoi(argv[4]);
   Side one(1, weights, rope, context), many(3, weights, rope, context);
   Soak soak((uint64_t)atoi(argv[5]), context, &one, &many);
   for (int i = 0; i < steps && !g_failed; ++i) soak.Step(i);
   printf("%d steps, %d admitted, %d forked, %d cancelled, %d drawn from the largest: %s\n", steps, soak.admitted, soak.forked, soak.cancelled, soak.kept,
          g_failed ? "FAILED" : "the same bytes");
+  AlignedFree(weights);
+  AlignedFree(rope);
   return g_failed;
 }
