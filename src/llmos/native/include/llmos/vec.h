@@ -1,7 +1,9 @@
 // Sixteen lanes, whatever the machine: float arithmetic by compiler vectors, three primitives by intrinsics.
 //
 // Compiler vectors of 64 bytes become one zmm, two ymm or four xmm registers; every lane is computed alike, so a float
-// result differs between targets only where one has no fused multiply-add. Integer dot products are exact everywhere.
+// result differs between targets only where one has no fused multiply-add, or multiplies bf16 by `vdpbf16ps` (products, attention
+// to bf16 keys), which rounds in its own way; where a result is then rounded to an eight-bit code, that code may turn. Integer dot
+// products are exact everywhere.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
