@@ -77,12 +77,11 @@ def _about(rows: dict[Any, Any], shape: str, weights: str, what: str) -> list[di
 
 def _parts(rows: dict[Any, Any], shape: str, weights: str, what: str) -> list[_Part]:
     row = rows.get((shape, weights, what), {"what": what, "sides": {}, "ratios": {}})
-    if what == "decode32":
-        beside = [_ratio(row, "llama.cpp", 2.0), _ratio(row, "", 1.8)]
-        return [_either(_share(row, 0.85), beside), _share(row, 0.80)]
-    if what == "decode2048":
-        return [_kept(rows.get((shape, weights, "decode32")), row), _ratio(row, "", 2.0)]
     parts = [_ratio(row, peer, aim) for peer, aim in _ratios_of(what, weights).items()]
+    if what == "decode32":
+        return [_either(_share(row, 0.85), parts), _share(row, 0.80)]
+    if what == "decode2048":
+        return [_kept(rows.get((shape, weights, "decode32")), row), *parts]
     if what.startswith("prefill"):
         parts.append(_share(row, 0.75 if weights == "bf16" else 0.60))
     return parts

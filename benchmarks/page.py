@@ -110,8 +110,8 @@ def _aimed_at(report: dict[str, Any]) -> list[str]:
         lines.append([line["what"], aim, *about])
     about = (
         "Every aim of the project for speed, and what the measurements of this page say of it. A line is met where all of its aims "
-        "are. Of each peer the fastest format counts, and of peers only those that were measured. A share is that of the tables below; one that spread by more than 15 % is void as "
-        "a ratio is. Of the embedded model the worst of all thread counts and contexts counts.\n"
+        "are. Of each peer the fastest format counts, and of peers only those that were measured. A share is that of the tables "
+        "below; one that spread by more than 15 % is void as a ratio is. Of the embedded model the worst of all thread counts and contexts counts.\n"
     )
     return ["## What is aimed at\n", about, table(["what", "aim", "measured", "verdict", "of"], lines)]
 

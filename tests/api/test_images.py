@@ -26,6 +26,7 @@ from llmos.api.notice import ModelNotice
 from llmos.api.opening import open_source
 from llmos.api.options import choose_options
 from llmos.api.prepare import demand, prepare
+from llmos.artifact import bundle as bundles
 from llmos.compiler import build_graph
 from llmos.core.env import environment
 from llmos.core.errors import ResourceError, UserError
@@ -253,6 +254,29 @@ def test_clearing_the_cache_leaves_what_is_being_written(cache, folder, monkeypa
     assert not list(cache.iterdir())
     monkeypatch.setattr(stored, "write_weights", cleared)
     assert answer(folder) == expected
+    assert [image.suffix for image in cache.iterdir()] == [".image"]
+
+
+def test_clearing_the_cache_while_a_bundle_is_written_disturbs_nobody(cache, folder, tmp_path, monkeypatch):
+    def cleared(*arguments):
+        assert stored.remove_images() > 0
+        return hash_chunks(*arguments)
+
+    expected, hash_chunks = answer(folder), bundles.hash_chunks
+    monkeypatch.setattr(bundles, "hash_chunks", cleared)
+    compile_model(str(folder), tmp_path / "x.llm", weights="int8", verified=False)
+    monkeypatch.undo()
+    assert answer(tmp_path / "x.llm", weights=None) == expected
+
+
+def test_an_image_that_cannot_be_opened_now_stays(cache, folder, monkeypatch):
+    def too_many(*arguments, **settings):
+        raise UserError("cannot read it: Too many open files")
+
+    expected = answer(folder)
+    monkeypatch.setattr(place, "read_packed", too_many)
+    with pytest.warns(ModelNotice, match="not kept: cannot read it: Too many open files"):
+        assert answer(folder) == expected
     assert [image.suffix for image in cache.iterdir()] == [".image"]
 
 

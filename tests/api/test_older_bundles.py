@@ -14,6 +14,7 @@ from llmos.core.errors import FormatError
 from llmos.models import spec_from_config
 from tests.api.test_images import answer, write_checkpoint
 from tests.artifact.test_damaged_model import sealed
+from tests.graph_configs import CONFIGS
 from tests.tiny_programs import CONFIG
 
 SHAPES = CONFIG | {"intermediate_size": 96}  # of which gate, up and activation are one operation
@@ -148,5 +149,14 @@ def test_what_is_no_graph_is_told_as_that_or_as_another(missing, instead):
     assert found
 
 
-def test_the_graph_of_a_spec_has_its_own_weights():
-    assert other_weights(GRAPH, json.loads(json.dumps(to_dict(GRAPH), sort_keys=True))) is None
+@pytest.mark.parametrize(("name", "config"), CONFIGS.items(), ids=CONFIGS)
+def test_parameters_lie_in_the_order_in_which_operations_read_them(name, config):
+    graph = build_graph(spec_from_config(config), Options(weights="int8"))
+    for _, block in graph.blocks():
+        assert list(block.shapes) == list(dict.fromkeys(name for node in block.nodes for name in node.params))
+    stored = json.loads(json.dumps(to_dict(graph), sort_keys=True))
+    assert other_weights(graph, stored) is None
+    nodes = stored["kinds"][0]["nodes"]
+    first, second = [node for node in nodes if node["params"]][:2]
+    first["params"], second["params"] = second["params"], first["params"]
+    assert other_weights(graph, stored)

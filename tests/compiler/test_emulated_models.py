@@ -23,7 +23,7 @@ FORMATS = [
     ("int4", "bf16"),
     ("uint4", "int8"),
 ]
-ROUNDED = ("int8", "int4", "uint4")  # whose activations are rounded to eight bits
+TURNED = {("llama", "uint4"), ("fused", "int8"), ("fused", "int4"), ("fused", "uint4")}
 
 
 def matrix() -> list:
@@ -93,9 +93,9 @@ def test_code_for_another_architecture_gives_the_bytes_of_this_one(model, target
     assert drawn == expected_drawn
     assert (logits == expected).all()  # both have fused multiply-adds, and every sum has one order
     plain, plain_drawn = native(model, "portable", weights, kv)
-    off = np.abs(logits - plain).max() / np.abs(plain).max()
-    if weights in ROUNDED and off > 2e-6:  # a last place turned an eight-bit code, which later layers see
-        assert off <= 1.5e-2
+    off = np.abs(logits - plain) / np.abs(plain).max()
+    if (model, weights) in TURNED:  # a last place turns an eight-bit code, which later layers see
+        assert off.max() <= 1.5e-2 and np.median(off) <= 2e-3
     else:
-        assert off <= 2e-6
+        assert off.max() <= 2e-6
         assert drawn == plain_drawn

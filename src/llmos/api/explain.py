@@ -87,7 +87,7 @@ def explain_bundle(
     except ResourceError as error:
         return explain_graph(graph, found, unmeasured=str(error), **facts)
     if roofs is None:
-        found = higher(found, measure_roofs(progress, target=target.name))
+        found = higher(found, measure_roofs(progress, target=target.name, threads=found.threads))
     return explain_graph(graph, found, times=times, unmeasured=None, **facts)
 
 

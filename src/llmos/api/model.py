@@ -59,8 +59,8 @@ def load_model(
     llama2.c `.bin`, or `organisation/name[@revision][:TAG]` on the Hub. weights: float32, float16, bf16, int8, int4 or uint4; None keeps
     the checkpoint's precision, nothing is quantised unasked. context: positions to make room for. batch: sequences that have such
     room at the same time, None four or fewer where memory is short; those beyond wait. threads: at most one for each core
-    that the process may keep busy, None as LLMOS_THREADS says, else so many. kv: format of keys and values, float32, float16, bf16 or int8; None that of float32 and float16 weights, else
-    bf16. memory: "fast" reads the weights into memory of this process, in huge pages; "mapped" leaves them in a file that processes
+    that the process may keep busy, None as LLMOS_THREADS says, else so many. kv: format of keys and values, float32, float16, bf16
+    or int8; None that of float32 and float16 weights, else bf16. memory: "fast" reads the weights into memory of this process, in huge pages; "mapped" leaves them in a file that processes
     share, which is slower and takes no memory that the system could not take back; "auto" is fast where that fits; None as
     LLMOS_MEMORY says, else auto. adapter: a folder (or Hub name) with a LoRA or DoRA adapter to merge into the model, or several in
     order. speculation: ids that the text itself foretells are computed ahead, which changes no byte: "auto" where that was measured

@@ -21,7 +21,7 @@ from llmos.api.source import Source, percent
 from llmos.artifact import Bundle, Checksum, PackedBytes, checksums, map_packed, read_packed
 from llmos.compiler import Graph, Options
 from llmos.core.env import environment
-from llmos.core.errors import ResourceError, UserError
+from llmos.core.errors import FormatError, ResourceError, UserError
 from llmos.hardware import memory, usable_cores
 from llmos.runtime import native_checksum
 
@@ -106,13 +106,14 @@ class Placement:
         report = percent(self.progress, "packing weights")
         found = images.find() or images.make(report)
         try:
-            return take(found)
-        except UserError as error:
-            images.remove(found.path, str(error))
-        made = images.make(report)
-        try:
-            return take(made)
-        except UserError as error:  # others make room, and disks fail
+            try:
+                return take(found)
+            except FormatError as error:
+                images.remove(found.path, str(error))
+            return take(images.make(report))
+        except ResourceError:
+            raise
+        except UserError as error:  # others make room, disks fail, and a process may open only so many files
             raise ResourceError(str(error)) from error
 
     def _read(self, packed: PackedBytes, out: memoryview) -> None:

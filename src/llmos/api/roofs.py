@@ -1,9 +1,11 @@
 """The roofs of this machine, measured now: compiles the probe of `llmos.hardware` for the target and runs it."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from llmos.api.threads import chosen_threads
+from llmos.api.notice import ModelNotice
+from llmos.api.threads import chosen_threads, told_of_threads
 from llmos.compiler import Target, cached_library, chosen_target, open_library
 from llmos.hardware import PROBE_SOURCE, caches, measure_bandwidth, measure_peak
 from llmos.plan import Roofs
@@ -21,6 +23,8 @@ def measure_roofs(
     """
     report = progress or (lambda message: None)
     chosen = chosen_target(target)
+    for notice in told_of_threads(threads):
+        warnings.warn(notice, ModelNotice, stacklevel=2)
     report("compiling the probe")
     probe = open_library(build_probe(chosen))
     threads = chosen_threads(threads)

@@ -18,13 +18,14 @@ loaded, the others to their SHA-256 when the bundle is opened. The payload hash 
 sampling defaults, reports and lineage lie outside it.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,7 +33,7 @@ import numpy as np
 
 from llmos.artifact.chunks import CHUNK_BYTES, hash_chunks
 from llmos.artifact.manifest import MANIFEST_VERSION, check_manifest, payload_hash
-from llmos.artifact.packed import PackedBytes, read_part
+from llmos.artifact.packed import PackedBytes, reading_parts
 from llmos.core.errors import FormatError, UserError
 from llmos.core.files import atomic_write, open_regular
 
@@ -91,37 +92,40 @@ def write_bundle(
     if licence is not None:
         entries["LICENSE"] = licence.encode()
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in entries.items()}
-    n_bytes, chunk = _chunks(weights)
-    hashes["weights.bin"] = hash_chunks(chunk, n_bytes, CHUNK_BYTES, threads)
-    payload = payload_hash(hashes)
-    manifest = {
-        **facts,
-        "version": MANIFEST_VERSION,
-        "payload": payload,
-        "sha256": hashes,
-        "weights_bytes": n_bytes,
-        "chunk_bytes": CHUNK_BYTES,
-    }
-    with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(_info("manifest.json"), _canonical(manifest))
-        for name, data in entries.items():
-            archive.writestr(_info(name), data)
-        info = _info("weights.bin")
-        large = n_bytes > zipfile.ZIP64_LIMIT
-        header = 30 + len(info.filename) + (20 if large else 0)  # a large entry gets its sizes in 20 more bytes
-        padding = -(file.tell() + header + 4) % _ALIGN
-        info.extra = b"\xda\x11" + padding.to_bytes(2, "little") + b"\0" * padding
-        with archive.open(info, "w", force_zip64=large) as entry:
-            for start in range(0, n_bytes, CHUNK_BYTES):
-                entry.write(chunk(start, min(start + CHUNK_BYTES, n_bytes)))
-    return payload
+    with _chunks(weights) as (n_bytes, chunk):
+        hashes["weights.bin"] = hash_chunks(chunk, n_bytes, CHUNK_BYTES, threads)
+        payload = payload_hash(hashes)
+        manifest = {
+            **facts,
+            "version": MANIFEST_VERSION,
+            "payload": payload,
+            "sha256": hashes,
+            "weights_bytes": n_bytes,
+            "chunk_bytes": CHUNK_BYTES,
+        }
+        with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(_info("manifest.json"), _canonical(manifest))
+            for name, data in entries.items():
+                archive.writestr(_info(name), data)
+            info = _info("weights.bin")
+            large = n_bytes > zipfile.ZIP64_LIMIT
+            header = 30 + len(info.filename) + (20 if large else 0)  # a large entry gets its sizes in 20 more bytes
+            padding = -(file.tell() + header + 4) % _ALIGN
+            info.extra = b"\xda\x11" + padding.to_bytes(2, "little") + b"\0" * padding
+            with archive.open(info, "w", force_zip64=large) as entry:
+                for start in range(0, n_bytes, CHUNK_BYTES):
+                    entry.write(chunk(start, min(start + CHUNK_BYTES, n_bytes)))
+        return payload
 
 
-def _chunks(weights: memoryview | PackedBytes) -> tuple[int, Callable[[int, int], memoryview]]:
+@contextlib.contextmanager
+def _chunks(weights: memoryview | PackedBytes) -> Iterator[tuple[int, Callable[[int, int], memoryview]]]:
     """How many bytes there are, and bytes start .. stop of them."""
     if isinstance(weights, PackedBytes):
-        return weights.n_bytes, lambda start, stop: read_part(weights, start, stop)
-    return len(weights), lambda start, stop: weights[start:stop]
+        with reading_parts(weights) as part:
+            yield weights.n_bytes, part
+    else:
+        yield len(weights), lambda start, stop: weights[start:stop]
 
 
 class Bundle:

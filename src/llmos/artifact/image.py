@@ -8,7 +8,7 @@
 An image is written in place under another name, `.KEY.part`, by whoever holds the lock on it. Beside it a journal names the
 stretches that are done with their checksums, so that a process that is killed leaves work that the next one goes on with; each
 stretch is compared with its checksum then, since after a power cut the journal may know more than the disk. Only what is whole
-and flushed gets its name. A name is given and removed only under the lock of the file that it leads to.
+and flushed gets its name. Names of unfinished files are given and removed only under the lock of the file that they lead to.
 """
 
 import contextlib
@@ -97,7 +97,7 @@ def writing(path: Path, facts: Mapping[str, Any], n_bytes: int, checksum: Checks
         path.parent.mkdir(parents=True, exist_ok=True)
         with _held(part) as file:
             if path.exists():
-                part.unlink()
+                _remove_own(file, part, journal)
                 yield None
                 return
             with _removed_where_it_fails(file, part, journal):
@@ -222,9 +222,9 @@ def _removed_where_it_fails(file: BinaryIO, part: Path, journal: Path) -> Iterat
 
 def remove_part(part: Path) -> bool:
     """Remove an unfinished file; False where somebody writes it, who would lose what was done, or it is gone."""
-    with contextlib.suppress(FileNotFoundError), part.open("rb") as file, locked_at_once(file) as alone:
+    with contextlib.suppress(FileNotFoundError), part.open("r+b") as file, locked_at_once(file) as alone:
         if alone and _leads_to(part, file):
-            part.unlink()
+            _unlink(part, file)
             return True
     return False
 
@@ -233,7 +233,14 @@ def _remove_own(file: BinaryIO, part: Path, journal: Path) -> None:
     """The names of an unfinished file, by whoever holds it."""
     if not file.closed and _leads_to(part, file):
         journal.unlink(missing_ok=True)
-        part.unlink(missing_ok=True)
+        _unlink(part, file)
+
+
+def _unlink(path: Path, file: IO[bytes]) -> None:
+    """Remove the name of an open file."""
+    if os.name == "nt":  # which removes none
+        file.close()
+    path.unlink(missing_ok=True)
 
 
 def _leads_to(path: Path, file: IO[bytes]) -> bool:

@@ -4,9 +4,11 @@ A reader takes 512 KiB at a time, half of the second cache of today's processors
 makes the check nearly free. What is mapped is read by whoever computes; of it only a sample can be checked beforehand.
 """
 
+import contextlib
 import mmap
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +28,7 @@ __all__ = [
     "map_packed",
     "n_sums",
     "read_packed",
-    "read_part",
+    "reading_parts",
 ]
 
 SUM_BYTES = 512 << 10  # of the file to one checksum
@@ -106,12 +108,19 @@ def checksums(
     return sums
 
 
-def read_part(packed: PackedBytes, start: int, stop: int) -> memoryview:
-    """Bytes start .. stop, unchecked."""
-    out = memoryview(bytearray(stop - start))
+@contextlib.contextmanager
+def reading_parts(packed: PackedBytes) -> Iterator[Callable[[int, int], memoryview]]:
+    """A function that reads bytes start .. stop, unchecked, for any thread. Whoever removes the file's name does not disturb it."""
+    lock = threading.Lock()
     with _open(packed.path) as file:
-        _fill(file, out, packed.offset + start, packed.path)
-    return out
+
+        def part(start: int, stop: int) -> memoryview:
+            out = memoryview(bytearray(stop - start))
+            with lock:
+                _fill(file, out, packed.offset + start, packed.path)
+            return out
+
+        yield part
 
 
 def check_packed(packed: PackedBytes, checksum: Checksum, *, threads: int) -> None:

@@ -30,7 +30,7 @@ _Table = dict[str, _Stored]
 def other_weights(graph: Graph, stored: Any) -> str | None:
     """How the packed weights of a stored graph (`to_dict`) differ from those of a graph; None where they do not.
 
-    Raises ValueError for what is no graph. The order of parameters is not compared: JSON objects have none.
+    Parameters of a block lie in the order in which its operations first read them. Raises ValueError for what is no graph.
     """
     try:
         found = _difference(to_dict(graph), stored)
@@ -48,6 +48,8 @@ def _difference(wanted: Mapping[str, Any], stored: Mapping[str, Any]) -> str | N
         if ours != theirs:
             name = next(name for name in (*ours, *theirs) if ours.get(name) != theirs.get(name))
             return f"{prefix}{name} is {_text(theirs.get(name))}, not {_text(ours.get(name))}"
+        if list(ours) != list(theirs):
+            return f"the parameters {prefix}... lie in the order {', '.join(theirs)}, not {', '.join(ours)}"
     reads, has = wanted["encoder"], stored["encoder"]
     if reads is None or has is None:
         return None if reads is has else "one has an encoder, the other has none"
@@ -64,14 +66,18 @@ def _instances(graph: Mapping[str, Any]) -> Iterator[tuple[str, _Table]]:
 
 
 def _table(block: Mapping[str, Any]) -> _Table:
+    """Parameters in their order, which JSON keeps of operations only."""
     formats: dict[str, str] = {}
+    names = dict.fromkeys(name for node in block["nodes"] for name in node["params"])
+    if names.keys() != block["shapes"].keys():
+        raise KeyError("parameters that no operation reads, or without a shape")
     for node in block["nodes"]:
         attrs, params = node["attrs"], node["params"]
         noted = attrs.get("formats") or ([attrs["format"]] if "format" in attrs else [])
         formats |= dict(zip(params, noted, strict=False))
     return {
-        name: _Stored(shape, block["fused"].get(name, [name]), formats.get(name, "plain"))
-        for name, shape in block["shapes"].items()
+        name: _Stored(block["shapes"][name], block["fused"].get(name, [name]), formats.get(name, "plain"))
+        for name in names
     }
 
 

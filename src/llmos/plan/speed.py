@@ -94,7 +94,7 @@ def predicted_s(operation: Operation, step: Step, kernels: Kernels, in_cache: fl
 
 def _value_s(operation: Operation, kernels: Kernels) -> float:
     """Seconds of one thread for a value of a row; rounding to eight bits costs as much whichever operation does it."""
-    rounding = kernels.row_s["quantize"] if operation.made in ("int8", "int8pow2") else 0.0
+    rounding = kernels.row_s["quantize"] if operation.made.startswith("int8") else 0.0
     if operation.op == "quantize":
         return rounding or kernels.row_s["norm"]
     return rounding + kernels.row_s[_ROW_KINDS.get(operation.op, "norm")]

@@ -45,9 +45,10 @@ def packed_bytes(rows: int, columns: int, format: str) -> int:
 def pack(w: Rows, format: str) -> np.ndarray:
     """w: (N, K) float32 or float16, uint16 bfloat16 bits, or Groups. Returns uint8 (packed_bytes(N, K, format),).
 
-    Groups of the same format are stored as they are, but for codes of int4 whose scale is 0, which become that of 0; everything else is rounded once: int8 to within half a scale, uint4 to
-    the smallest squared error found, int4 to that of values weighted by their squares. Raises UserError for what a format cannot store: in groups numbers that are not
-    finite, in float16 and groups numbers beyond their scales.
+    Groups of the same format are stored as they are, but for codes of int4 whose scale is 0, which become that of 0. Everything
+    else is rounded once: int8 to within half a scale, uint4 to the smallest squared error found, int4 to that of values weighted by
+    their squares. Raises UserError for what a format cannot store: in groups numbers that are not finite, in float16 and groups
+    numbers beyond their scales.
     """
     rows, columns = w.shape
     out = np.empty(packed_bytes(rows, columns, format), np.uint8)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llmos.compiler.formats import ACTIVATIONS
+from llmos.compiler.formats import ACTIVATIONS, EIGHT_BITS
 from llmos.compiler.graph import Block, Graph, Node
 
 __all__ = ["expert_scratch", "plan_memory", "row_bytes"]
@@ -30,7 +30,7 @@ def row_bytes(node_dtype: str, width: int) -> int:
     """Bytes of one row of a value, padded to 64."""
     if node_dtype == "bf16":
         n_bytes = 2 * (width + width % 2)
-    elif node_dtype in ("int8", "int8pow2"):
+    elif node_dtype in EIGHT_BITS:
         n_bytes = 40 * -(-width // 32)
     else:
         n_bytes = 4 * width

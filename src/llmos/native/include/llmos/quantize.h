@@ -17,7 +17,7 @@ static_assert(sizeof(I8Group) == 40, "compiler/passes/plan_memory.py counts on i
 // The same with a scale that is a power of two, for weights of four bits, which are some sixteen times as coarse. Such a scale is
 // multiplied with by adding to the exponent, which the units of dot products are not needed for (docs/kernels.md).
 struct Pow2Group {
-  int32_t power;   // what the scale adds to the bits of a float; odd where a value was no finite number
+  int32_t power;   // what the scale adds to the bits of a float; odd where a value was no number or beyond all scales
   int32_t offset;  // -8 times the sum of q
   int8_t q[kGroup];
 };

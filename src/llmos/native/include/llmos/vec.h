@@ -88,7 +88,8 @@ LLMOS_INLINE float FloatOf(uint32_t bits) {
   return x;
 }
 
-// v times 2^n, power = n * 2^23, by an addition: for v whose exponents, and those with n, are those of numbers, not of 0.
+// v times 2^n, power = n * 2^23, by an addition: for v whose exponents, and those with n, are those of numbers, not of 0. An infinite
+// or NaN scale of weights, which packers refuse and checksums tell of, becomes any number.
 LLMOS_INLINE F16 TimesPower(F16 v, int32_t power) { return (F16)((I16)v + power); }
 // v with 2^-24 for 0.
 LLMOS_INLINE F16 NotZero(F16 v) {
