@@ -72,7 +72,7 @@ def _products(
     format = n.attrs["formats"][i]
     return [
         f"  for (int e = 0; e < {n.attrs['count']}; ++e) {{",
-        "    const int first = starts[e], count = starts[e + 1] - first;",
+        "    const auto [first, count] = SlotsOf(starts, e, slots);",
         f"    if (count) {LINEAR[format]}<{rows}, {columns}, false, false>(team, {write.param(n, i)} + "
         f"(size_t)e * {packed_bytes(rows, columns, format)}, (const {CTYPE[ACTIVATIONS[format]]}*)({x} + (size_t)first * {x_row}), {x_row}, nullptr, nullptr, 0, "
         f"(float*){y} + (size_t)first * {ldy}, {ldy}, count);",
