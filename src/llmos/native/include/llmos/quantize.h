@@ -91,46 +91,39 @@ LLMOS_INLINE int32_t Round(F16 a, F16 b, float inverse, int8_t* q) {
 #endif
 }
 
-// Groups of 32. |q| <= 127: scale is the largest magnitude of the group over 127; nearest, ties to even. A group with an infinity
-// or NaN has a scale that is none of the finite numbers, so that it shows in every sum.
-struct I8Rows {
-  I8Group* y;
+// |q| <= 127: scale is the largest magnitude of the group over 127; nearest, ties to even. A group with an infinity or NaN has a
+// scale that is none of the finite numbers, so that it shows in every sum.
+LLMOS_INLINE void ToGroup(F16 a, F16 b, I8Group& out) {
+  const float largest = LargestMagnitude(LargerMagnitude(a, b));
+  out.sum = Round(a, b, largest > 0 ? 127.0f / largest : 0.0f, out.q);
+  out.scale = largest / 127.0f;
+}
+// The smallest power of two with |q| <= 127, of 2^-100 to 2^100. A group with an infinity, NaN or more than that is marked as none
+// of numbers.
+LLMOS_INLINE void ToGroup(F16 a, F16 b, Pow2Group& out) {
+  constexpr uint32_t kLeast = kOneBits - (100u << 23), kMost = kOneBits + (100u << 23);
+  const uint32_t least = BitsOf(LargestMagnitude(LargerMagnitude(a, b)) / 127.0f);
+  const uint32_t up = (least + 0x7fffffu) & 0x7f800000u, scale = up < kLeast ? kLeast : up;
+  const bool number = least <= kMost;  // no: NaN too, whose bits exceed those of infinity
+  out.offset = number ? -8 * Round(a, b, FloatOf(2 * kOneBits - scale), out.q) : 0;
+  out.power = number ? (int32_t)(scale - kOneBits) : kNoNumber;
+}
+
+// Groups of 32.
+template <class Group>
+struct GroupRows {
+  Group* y;
   size_t row_bytes;
-  LLMOS_MEMBER const void* At(int row, int column) const { return (const I8Group*)((const uint8_t*)y + (size_t)row * row_bytes) + column / kGroup; }
+  LLMOS_MEMBER Group* Row(int row) const { return (Group*)((uint8_t*)y + (size_t)row * row_bytes); }
+  LLMOS_MEMBER const void* At(int row, int column) const { return Row(row) + column / kGroup; }
   template <int D, class F>
   LLMOS_MEMBER void Put(int row, int from, int to, F value) const {
-    I8Group* out = (I8Group*)((uint8_t*)y + (size_t)row * row_bytes);
-    for (int g = from / kGroup; g * kGroup < to; ++g) Group(LanesOf<D>(g * kGroup, value), LanesOf<D>(g * kGroup + kLanes, value), out[g]);
-  }
-
-  static LLMOS_MEMBER void Group(F16 a, F16 b, I8Group& out) {
-    const float largest = LargestMagnitude(LargerMagnitude(a, b));
-    out.sum = Round(a, b, largest > 0 ? 127.0f / largest : 0.0f, out.q);
-    out.scale = largest / 127.0f;
+    Group* out = Row(row);
+    for (int g = from / kGroup; g * kGroup < to; ++g) ToGroup(LanesOf<D>(g * kGroup, value), LanesOf<D>(g * kGroup + kLanes, value), out[g]);
   }
 };
-
-// Groups of 32 with scales that are powers of two: the smallest with |q| <= 127, of 2^-100 to 2^100. A group with an infinity, NaN
-// or more than that is marked as none of numbers.
-struct Pow2Rows {
-  Pow2Group* y;
-  size_t row_bytes;
-  LLMOS_MEMBER const void* At(int row, int column) const { return (const Pow2Group*)((const uint8_t*)y + (size_t)row * row_bytes) + column / kGroup; }
-  template <int D, class F>
-  LLMOS_MEMBER void Put(int row, int from, int to, F value) const {
-    Pow2Group* out = (Pow2Group*)((uint8_t*)y + (size_t)row * row_bytes);
-    for (int g = from / kGroup; g * kGroup < to; ++g) Group(LanesOf<D>(g * kGroup, value), LanesOf<D>(g * kGroup + kLanes, value), out[g]);
-  }
-
-  static LLMOS_MEMBER void Group(F16 a, F16 b, Pow2Group& out) {
-    constexpr uint32_t kLeast = kOneBits - (100u << 23), kMost = kOneBits + (100u << 23);
-    const uint32_t least = BitsOf(LargestMagnitude(LargerMagnitude(a, b)) / 127.0f);
-    const uint32_t up = (least + 0x7fffffu) & 0x7f800000u, scale = up < kLeast ? kLeast : up;
-    const bool number = least <= kMost;  // no: NaN too, whose bits exceed those of infinity
-    out.offset = number ? -8 * Round(a, b, FloatOf(2 * kOneBits - scale), out.q) : 0;
-    out.power = number ? (int32_t)(scale - kOneBits) : kNoNumber;
-  }
-};
+using I8Rows = GroupRows<I8Group>;
+using Pow2Rows = GroupRows<Pow2Group>;
 
 // Columns of a tile where a row is worked at by several threads; a multiple of the group.
 constexpr int kColumns = 1024;
