@@ -60,10 +60,7 @@ struct SlotsOfExpert {
 // Where the slots of expert e stand among `slots`. A thread that is late reads here what a later operation of the step has put into
 // that memory: it gets some range of slots or none, and whichever it counts with, the tiles of its operations are done (team.h). The
 // race detector, which knows of no lateness, does not look.
-#if defined(__clang__)
-__attribute__((no_sanitize("thread")))
-#endif
-static inline __attribute__((noinline)) SlotsOfExpert SlotsOf(const int32_t* starts, int e, int slots) {
+static inline __attribute__((noinline, no_sanitize("thread"))) SlotsOfExpert SlotsOf(const int32_t* starts, int e, int slots) {
   const volatile int32_t* now = starts;  // once each, so that what is checked is what is used
   const int32_t first = now[e], end = now[e + 1];
   return first >= 0 && first <= end && end <= slots ? SlotsOfExpert{first, end - first} : SlotsOfExpert{0, 0};
